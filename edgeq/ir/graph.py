@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph that importers make, passes rewrite and lowering reads.
+
+Tensors are compared by identity. A tensor has at most one producer; constants and graph inputs have
+none. Shapes are static, layouts are NHWC, legacy uint8 tensors are int8 already (value - 128).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class QParams:
+    """real = scales * (q - zero_points), along `axis` where there is more than one of them.
+
+    `scales` is float32 (C,) or (1,), `zero_points` int32 of the same length.
+    """
+
+    scales: npt.NDArray[np.float32]
+    zero_points: npt.NDArray[np.int32]
+    axis: int = 0
+
+    @staticmethod
+    def of(scale: float, zero_point: int = 0) -> QParams:
+        return QParams(np.array([scale], np.float32), np.array([zero_point], np.int32))
+
+    @property
+    def per_channel(self) -> bool:
+        return len(self.scales) > 1
+
+    @property
+    def scale(self) -> np.float32:
+        """The only scale; per-channel tensors have none."""
+        assert not self.per_channel
+        return np.float32(self.scales[0])
+
+    @property
+    def zero_point(self) -> int:
+        assert not self.per_channel
+        return int(self.zero_points[0])
+
+    def same(self, other: QParams | None) -> bool:
+        return (
+            other is not None
+            and np.array_equal(self.scales, other.scales)
+            and np.array_equal(self.zero_points, other.zero_points)
+        )
+
+
+@dataclass(eq=False)
+class Tensor:
+    """`dtype` is how the program stores it, `source_dtype` what the source network declared."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    qparams: QParams | None = None
+    data: Array | None = None
+    source_dtype: str = ""
+
+    def __post_init__(self) -> None:
+        self.source_dtype = self.source_dtype or self.dtype
+
+    @property
+    def is_const(self) -> bool:
+        return self.data is not None
+
+    @property
+    def elements(self) -> int:
+        n = 1
+        for d in self.shape:
+            n *= d
+        return n
+
+
+@dataclass(eq=False)
+class Node:
+    """One op: `op` is a name of ir/ops.py, `attrs` that op's frozen dataclass. An absent optional input is None."""
+
+    op: str
+    inputs: list[Tensor | None]
+    outputs: list[Tensor]
+    attrs: Any
+    name: str
+    source_index: int = -1
+
+    def input(self, i: int) -> Tensor:
+        """Input i, which must be there."""
+        t = self.inputs[i]
+        assert t is not None, f"{self.op} {self.name!r} has no input {i}"
+        return t
+
+    @property
+    def output(self) -> Tensor:
+        return self.outputs[0]
+
+
+@dataclass(eq=False)
+class Graph:
+    """`nodes` are in an order in which they can run.
+
+    `input_dtypes` and `output_dtypes` are parallel to `inputs` and `outputs`: what the caller hands in
+    or gets, which may differ from the tensor (float32 or uint8 at the edge of an int8 tensor: the
+    tensor's own scale, the zero point + 128 for uint8). A port's name is its tensor's.
+    """
+
+    nodes: list[Node]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    name: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    labels: dict[Tensor, str] = field(default_factory=dict)  # output -> one label a line
+    input_dtypes: list[str] = field(default_factory=list)
+    output_dtypes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.input_dtypes = self.input_dtypes or [t.source_dtype for t in self.inputs]
+        self.output_dtypes = self.output_dtypes or [t.source_dtype for t in self.outputs]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor once: inputs, then in order of the nodes."""
+        seen: set[int] = set()
+        for t in [*self.inputs, *(t for n in self.nodes for t in [*n.inputs, *n.outputs]), *self.outputs]:
+            if t is not None and id(t) not in seen:
+                seen.add(id(t))
+                yield t
+
+    def producers(self) -> dict[Tensor, Node]:
+        return {t: n for n in self.nodes for t in n.outputs}
+
+    def consumers(self) -> dict[Tensor, list[Node]]:
+        users: dict[Tensor, list[Node]] = {}
+        for n in self.nodes:
+            for t in n.inputs:
+                if t is not None and n not in users.setdefault(t, []):
+                    users[t].append(n)
+        return users
+
+    def replace(self, old: Tensor, new: Tensor) -> None:
+        """Makes every reader of `old`, the graph's outputs included, read `new`."""
+        for n in self.nodes:
+            n.inputs = [new if t is old else t for t in n.inputs]
+        self.outputs = [new if t is old else t for t in self.outputs]
+        if old in self.labels:
+            self.labels[new] = self.labels.pop(old)
+
+    def verify(self) -> None:
+        """Raises AssertionError where an invariant of this module's docstring is broken."""
+        from .ops import OPS
+
+        assert len(self.input_dtypes) == len(self.inputs), "input_dtypes"
+        assert len(self.output_dtypes) == len(self.outputs), "output_dtypes"
+        ready = {id(t) for t in self.inputs}
+        for n in self.nodes:
+            assert n.op in OPS, f"unknown op {n.op}"
+            spec = OPS[n.op]
+            assert isinstance(n.attrs, spec.attrs), f"{n.op} {n.name!r}: attrs are {type(n.attrs)}"
+            for t in n.inputs:
+                assert t is None or t.is_const or id(t) in ready, f"{n.op} {n.name!r} reads {t} early"
+            for t in n.outputs:
+                assert not t.is_const and id(t) not in ready, f"{n.op} {n.name!r} writes {t} again"
+                ready.add(id(t))
+        for t in self.outputs:
+            assert t.is_const or id(t) in ready, f"output {t.name!r} is never written"
+        for t in self.tensors():
+            assert all(d >= 1 for d in t.shape), f"{t.name!r} has shape {t.shape}"
+            if t.data is not None:
+                assert tuple(t.data.shape) == t.shape, f"{t.name!r}: {t.data.shape} is not {t.shape}"

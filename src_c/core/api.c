@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Model handles: where they come from, and what they answer. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "core/model.h"
+
+#include <string.h>
+
+#ifndef EQ_NO_HEAP
+#include <stdlib.h>
+#endif
+#ifndef EQ_NO_FILES
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+EQ_API eq_status eq_model_size(const void *data, size_t size, size_t *bytes)
+{
+    eq_model model;
+    if (bytes == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "bytes is NULL");
+    EQ_TRY(eq_model_parse(&model, data, size));
+    *bytes = sizeof model;
+    return EQ_OK;
+}
+
+EQ_API eq_status eq_model_open_in(void *memory, size_t bytes, const void *data, size_t size,
+                                  eq_model **model)
+{
+    if (model == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "model is NULL");
+    *model = NULL;
+    if (memory == NULL || !eq_is_aligned(memory, 16))
+        return eq_error(EQ_ERR_MEMORY, "the memory for the model is NULL or not aligned to 16 bytes");
+    if (bytes < sizeof(eq_model))
+        return eq_error(EQ_ERR_MEMORY, "%z bytes for the model, it needs %z", bytes, sizeof(eq_model));
+    EQ_TRY(eq_model_parse(memory, data, size));
+    *model = memory;
+    return EQ_OK;
+}
+
+EQ_API eq_status eq_model_open(const void *data, size_t size, eq_model **model)
+{
+    if (model == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "model is NULL");
+    *model = NULL;
+#ifdef EQ_NO_HEAP
+    (void)data, (void)size;
+    return eq_error(EQ_ERR_UNSUPPORTED, "built without a heap: use eq_model_open_in");
+#else
+    eq_model *m = malloc(sizeof *m);
+    if (m == NULL)
+        return eq_error(EQ_ERR_MEMORY, "no memory for a model of %z bytes", sizeof *m);
+    const eq_status status = eq_model_parse(m, data, size);
+    if (status != EQ_OK) {
+        free(m);
+        return status;
+    }
+    m->owned = true;
+    *model = m;
+    return EQ_OK;
+#endif
+}
+
+EQ_API eq_status eq_model_open_file(const char *path, eq_model **model)
+{
+    if (path == NULL || model == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "path or model is NULL");
+    *model = NULL;
+#ifdef EQ_NO_FILES
+    return eq_error(EQ_ERR_UNSUPPORTED, "built without files: use eq_model_open");
+#else
+    struct stat info;
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return eq_error(EQ_ERR_IO, "%s: %s", path, strerror(errno));
+    if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(file);
+        return eq_error(EQ_ERR_IO, "%s: not a regular file", path);
+    }
+    if (info.st_size < (off_t)sizeof(eq_file_header) || (uint64_t)info.st_size > PTRDIFF_MAX) {
+        close(file);
+        return eq_error(EQ_ERR_FORMAT, "%s: not an .eqm file: %l bytes", path, (int64_t)info.st_size);
+    }
+    const size_t size = (size_t)info.st_size;
+    void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
+    close(file);
+    if (map == MAP_FAILED)
+        return eq_error(EQ_ERR_IO, "%s: %s", path, strerror(errno));
+    const eq_status status = eq_model_open(map, size, model);
+    if (status != EQ_OK) {
+        munmap(map, size);
+        return status;
+    }
+    (*model)->map = map;
+    (*model)->map_size = size;
+    return EQ_OK;
+#endif
+}
+
+EQ_API void eq_model_close(eq_model *model)
+{
+    if (model == NULL)
+        return;
+#ifndef EQ_NO_FILES
+    if (model->map != NULL)
+        munmap(model->map, model->map_size);
+#endif
+#ifndef EQ_NO_HEAP
+    if (model->owned)
+        free(model);
+#endif
+}
+
+EQ_API uint32_t eq_model_input_count(const eq_model *model)
+{
+    return model->entry->input_count;
+}
+
+EQ_API uint32_t eq_model_output_count(const eq_model *model)
+{
+    return model->entry->output_count;
+}
+
+static void describe_port(const eq_model *model, uint32_t port, eq_tensor_info *info)
+{
+    const eq_file_io *io = &model->io[model->entry->io + port];
+    const eq_file_tensor *t = &model->tensors[io->tensor];
+    memset(info, 0, sizeof *info);
+    info->name = model->strings + io->name;
+    info->dtype = (eq_dtype)io->dtype;
+    info->rank = t->rank;
+    memcpy(info->shape, t->dims, sizeof info->shape);
+    info->bytes = eq_elements(t) * eq_dtype_size(io->dtype);
+    memcpy(&info->scale, &io->scale, sizeof io->scale);
+    info->zero_point = io->zero_point;
+    info->storage = (eq_dtype)t->dtype;
+    info->storage_zero_point = io->zero_point - (info->dtype == EQ_UINT8 && info->storage == EQ_INT8 ? 128 : 0);
+    info->labels = model->strings + io->labels;
+}
+
+EQ_API eq_status eq_model_input(const eq_model *model, uint32_t index, eq_tensor_info *info)
+{
+    if (model == NULL || info == NULL || index >= model->entry->input_count)
+        return eq_error(EQ_ERR_ARGUMENT, "no input %u", index);
+    describe_port(model, index, info);
+    return EQ_OK;
+}
+
+EQ_API eq_status eq_model_output(const eq_model *model, uint32_t index, eq_tensor_info *info)
+{
+    if (model == NULL || info == NULL || index >= model->entry->output_count)
+        return eq_error(EQ_ERR_ARGUMENT, "no output %u", index);
+    describe_port(model, model->entry->input_count + index, info);
+    return EQ_OK;
+}
+
+EQ_API const char *eq_model_metadata(const eq_model *model, const char *key)
+{
+    for (uint32_t i = 0; i < model->meta_count; i++)
+        if (strcmp(model->strings + model->meta[i].key, key) == 0)
+            return model->strings + model->meta[i].value;
+    return NULL;
+}
+
+EQ_API uint32_t eq_model_op_count(const eq_model *model)
+{
+    return model->op_count;
+}
+
+EQ_API const char *eq_model_op_name(const eq_model *model, uint32_t op)
+{
+    return op < model->op_count ? model->strings + model->ops[op].name : "";
+}
+
+EQ_API const char *eq_model_op_type(const eq_model *model, uint32_t op)
+{
+    const char *type = "";
+    size_t size;
+    if (op < model->op_count)
+        eq_op_find(model->ops[op].opcode, &type, &size);
+    return type;
+}
+
+EQ_API const char *eq_model_op_kernel(const eq_model *model, uint32_t op)
+{
+    return op < model->op_count ? model->kernels.isa : "";
+}
+
+EQ_API const char *eq_model_isa(const eq_model *model)
+{
+    return model->kernels.isa;
+}
+
+EQ_API uint32_t eq_model_golden_count(const eq_model *model)
+{
+    return model->golden_count;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An open model: pointers into the file, whose every claim was checked by model.c. */
+#ifndef EQ_CORE_MODEL_H
+#define EQ_CORE_MODEL_H
+
+#include "core/format.h"
+#include "edgeq.h"
+#include "kernels/kernels.h"
+#include "ops/ops.h"
+
+struct eq_model {
+    const eq_file_header *header;
+    const eq_file_tensor *tensors;
+    const eq_file_op *ops;
+    const uint32_t *args;
+    const uint8_t *params;
+    const eq_file_io *io;
+    const eq_file_entry *entry;
+    const char *strings;
+    const eq_file_meta *meta;
+    const eq_file_golden *golden;
+    const uint8_t *data;
+    uint32_t tensor_count, op_count, arg_count, io_count, meta_count, golden_count;
+    size_t params_size, strings_size, data_size;
+    size_t scratch_size; /* the largest of any op, a multiple of 16 */
+    eq_kernels kernels;
+    void *map;           /* of eq_model_open_file, else NULL */
+    size_t map_size;
+    bool owned;          /* the handle came from malloc */
+};
+
+/* Checks the whole file and fills `model`; `data` stays the caller's. */
+eq_status eq_model_parse(eq_model *model, const void *data, size_t size);
+
+/* Op `index` of the model; arena and scratch are NULL. */
+eq_node eq_model_node(const eq_model *model, uint32_t index);
+
+/* session.c */
+const eq_model *eq_session_model(const eq_session *session);
+
+/* Sets the calling thread's error and returns `status`. Formats: %s %d (int32_t) %u (uint32_t)
+ * %z (size_t) %l (int64_t). */
+eq_status eq_error(eq_status status, const char *format, ...);
+
+uint32_t eq_crc32(const void *data, size_t size);
+
+/* A message of which only the last part is buffered. */
+typedef struct eq_sha256 {
+    uint32_t state[8];
+    uint64_t size;
+    uint8_t block[64];
+} eq_sha256;
+void eq_sha256_init(eq_sha256 *hash);
+void eq_sha256_add(eq_sha256 *hash, const void *data, size_t size);
+void eq_sha256_end(eq_sha256 *hash, uint8_t digest[32]);
+
+static inline bool eq_is_aligned(const void *p, size_t alignment)
+{
+    return ((uintptr_t)p & (alignment - 1)) == 0;
+}
+static inline size_t eq_align_up(size_t n, size_t alignment)
+{
+    return (n + alignment - 1) & ~(alignment - 1);
+}
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The arithmetic of docs/NUMERICS.md in C. Every kernel equals it byte for byte. */
+#ifndef EQ_CORE_NUMERICS_H
+#define EQ_CORE_NUMERICS_H
+
+#include <stdint.h>
+
+static inline int32_t eq_clamp(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* a * 2^n modulo 2^32, n in [0, 31]: what the reference's int32 shift does on every machine. */
+static inline int32_t eq_shl_wrap(int32_t a, int n)
+{
+    return (int32_t)((uint32_t)a << n);
+}
+
+/* High half of 2ab, rounded: (a*b + 2^30) >> 31; saturates at a = b = -2^31 (gemmlowp's SRDHM). */
+static inline int32_t eq_mul_high(int32_t a, int32_t b)
+{
+    if (a == INT32_MIN && b == INT32_MIN)
+        return INT32_MAX;
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+
+/* x / 2^n, n in [0, 31], ties away from zero (gemmlowp's RoundingDivideByPOT). */
+static inline int32_t eq_rshift_round(int32_t x, int n)
+{
+    const int32_t mask = (int32_t)(((uint32_t)1 << n) - 1);
+    const int32_t rest = x & mask;
+    const int32_t threshold = (mask >> 1) + (x < 0);
+    return (x >> n) + (rest > threshold);
+}
+
+/* R31: x * m * 2^(e - 31), e in [-31, 30]. */
+static inline int32_t eq_requant_r31(int32_t x, int32_t m, int e)
+{
+    return e > 0 ? eq_mul_high(eq_shl_wrap(x, e), m) : eq_rshift_round(eq_mul_high(x, m), -e);
+}
+
+#endif

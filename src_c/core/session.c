@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A session: the handle, the arena and the kernels' scratch in one piece of memory. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200112L /* posix_memalign */
+#endif
+#include "core/model.h"
+
+#include <string.h>
+
+#ifndef EQ_NO_HEAP
+#include <stdlib.h>
+#endif
+
+struct eq_session {
+    const eq_model *model;
+    uint8_t *arena;
+    uint8_t *scratch;
+    eq_op_hook hook;
+    void *hook_user;
+    bool owned; /* came from malloc */
+};
+
+enum { HANDLE_SIZE = (sizeof(struct eq_session) + 15) & ~15u };
+
+EQ_API eq_status eq_session_size(const eq_model *model, size_t *bytes, size_t *arena, size_t *scratch)
+{
+    if (model == NULL || bytes == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "model or bytes is NULL");
+    const size_t arena_size = eq_align_up((size_t)model->header->arena_size, 16);
+    *bytes = HANDLE_SIZE + arena_size + model->scratch_size;
+    if (arena != NULL)
+        *arena = arena_size;
+    if (scratch != NULL)
+        *scratch = model->scratch_size;
+    return EQ_OK;
+}
+
+EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_t bytes,
+                                      eq_session **session)
+{
+    size_t needed = 0, arena_size = 0;
+    if (session == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
+    *session = NULL;
+    EQ_TRY(eq_session_size(model, &needed, &arena_size, NULL));
+    if (memory == NULL || !eq_is_aligned(memory, 16))
+        return eq_error(EQ_ERR_MEMORY, "the memory for the session is NULL or not aligned to 16 bytes");
+    if (bytes < needed)
+        return eq_error(EQ_ERR_MEMORY, "%z bytes for the session, it needs %z", bytes, needed);
+    eq_session *s = memory;
+    memset(s, 0, sizeof *s);
+    s->model = model;
+    s->arena = (uint8_t *)memory + HANDLE_SIZE;
+    s->scratch = s->arena + arena_size;
+    memset(s->arena, 0, arena_size);
+    *session = s;
+    return EQ_OK;
+}
+
+EQ_API eq_status eq_session_create(const eq_model *model, eq_session **session)
+{
+    if (session == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
+    *session = NULL;
+#ifdef EQ_NO_HEAP
+    (void)model;
+    return eq_error(EQ_ERR_UNSUPPORTED, "built without a heap: use eq_session_create_in");
+#else
+    size_t bytes = 0;
+    EQ_TRY(eq_session_size(model, &bytes, NULL, NULL));
+    void *memory = NULL;
+    if (posix_memalign(&memory, 64, bytes) != 0)
+        return eq_error(EQ_ERR_MEMORY, "no memory for a session of %z bytes", bytes);
+    const eq_status status = eq_session_create_in(model, memory, bytes, session);
+    if (status != EQ_OK)
+        free(memory);
+    else
+        (*session)->owned = true;
+    return status;
+#endif
+}
+
+EQ_API void eq_session_destroy(eq_session *session)
+{
+#ifdef EQ_NO_HEAP
+    (void)session;
+#else
+    if (session != NULL && session->owned)
+        free(session);
+#endif
+}
+
+const eq_model *eq_session_model(const eq_session *session)
+{
+    return session->model;
+}
+
+EQ_API void *eq_session_input(eq_session *session, uint32_t index)
+{
+    const eq_model *m = session->model;
+    if (index >= m->entry->input_count)
+        return NULL;
+    return session->arena + m->tensors[m->io[m->entry->io + index].tensor].offset;
+}
+
+EQ_API const void *eq_session_output(const eq_session *session, uint32_t index)
+{
+    const eq_model *m = session->model;
+    if (index >= m->entry->output_count)
+        return NULL;
+    return session->arena + m->tensors[m->io[m->entry->io + m->entry->input_count + index].tensor].offset;
+}
+
+EQ_API void eq_session_set_hook(eq_session *session, eq_op_hook hook, void *user)
+{
+    session->hook = hook;
+    session->hook_user = user;
+}
+
+EQ_API eq_status eq_run(eq_session *session)
+{
+    if (session == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
+    const eq_model *m = session->model;
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const char *type;
+        size_t params_size;
+        eq_node node = eq_model_node(m, k);
+        node.arena = session->arena;
+        node.scratch = session->scratch;
+        if (session->hook != NULL)
+            session->hook(session->hook_user, k, 1);
+        eq_op_find(node.op->opcode, &type, &params_size)->run(&node);
+        if (session->hook != NULL)
+            session->hook(session->hook_user, k, 0);
+    }
+    return EQ_OK;
+}
+
+/* ---- golden cases */
+
+/* splitmix64 over the bytes of all inputs, docs/FORMAT.md. */
+static void fill_inputs(eq_session *session, uint64_t seed)
+{
+    const eq_model *m = session->model;
+    uint64_t state = seed;
+    for (uint32_t i = 0; i < m->entry->input_count; i++) {
+        const eq_file_tensor *t = &m->tensors[m->io[m->entry->io + i].tensor];
+        const size_t bytes = eq_elements(t) * eq_dtype_size(t->dtype);
+        uint8_t *p = eq_session_input(session, i);
+        for (size_t at = 0; at < bytes; at += 8) {
+            uint64_t z = state += 0x9E3779B97F4A7C15u;
+            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+            z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+            z ^= z >> 31;
+            for (size_t k = at; k < bytes && k < at + 8; k++, z >>= 8)
+                p[k] = (uint8_t)(t->dtype == EQ_DT_BOOL ? z & 1 : z);
+        }
+    }
+}
+
+EQ_API eq_status eq_golden_digest(eq_session *session, uint64_t seed, uint8_t *sha256)
+{
+    eq_sha256 hash;
+    if (session == NULL || sha256 == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "session or sha256 is NULL");
+    fill_inputs(session, seed);
+    EQ_TRY(eq_run(session));
+    eq_sha256_init(&hash);
+    const eq_model *m = session->model;
+    for (uint32_t i = 0; i < m->entry->output_count; i++) {
+        const eq_file_tensor *t = &m->tensors[m->io[m->entry->io + m->entry->input_count + i].tensor];
+        eq_sha256_add(&hash, eq_session_output(session, i), eq_elements(t) * eq_dtype_size(t->dtype));
+    }
+    eq_sha256_end(&hash, sha256);
+    return EQ_OK;
+}
+
+EQ_API eq_status eq_verify(eq_session *session, uint32_t index, uint8_t *sha256)
+{
+    uint8_t digest[32];
+    if (session == NULL || index >= session->model->golden_count)
+        return eq_error(EQ_ERR_ARGUMENT, "no golden case %u", index);
+    const eq_file_golden *golden = &session->model->golden[index];
+    EQ_TRY(eq_golden_digest(session, golden->seed, digest));
+    if (sha256 != NULL)
+        memcpy(sha256, digest, sizeof digest);
+    if (memcmp(digest, golden->sha256, sizeof digest) != 0)
+        return eq_error(EQ_ERR_VERIFY, "golden case %u (seed %l) gives other bytes on this machine (%s)",
+                        index, (int64_t)golden->seed, session->model->kernels.isa);
+    return EQ_OK;
+}
