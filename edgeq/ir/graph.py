@@ -8,7 +8,7 @@ none. Shapes are static, layouts are NHWC, legacy uint8 tensors are int8 already
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,10 @@ class Tensor:
 
 @dataclass(eq=False)
 class Node:
-    """One op: `op` is a name of ir/ops.py, `attrs` that op's frozen dataclass. An absent optional input is None."""
+    """One op: `op` is a name of ir/ops.py, `attrs` that op's frozen dataclass.
+
+    An absent optional input is None.
+    """
 
     op: str
     inputs: list[Tensor | None]
@@ -107,9 +110,9 @@ class Node:
 class Graph:
     """`nodes` are in an order in which they can run.
 
-    `input_dtypes` and `output_dtypes` are parallel to `inputs` and `outputs`: what the caller hands in
-    or gets, which may differ from the tensor (float32 or uint8 at the edge of an int8 tensor: the
-    tensor's own scale, the zero point + 128 for uint8). A port's name is its tensor's.
+    `input_dtypes` and `output_dtypes` are parallel to `inputs` and `outputs`: what the caller hands
+    in or gets, which may differ from the tensor's source_dtype. float32 and uint8 ports of an int8
+    tensor have its scale, uint8 ones its zero point + 128. A port's name is its tensor's.
     """
 
     nodes: list[Node]
@@ -125,10 +128,36 @@ class Graph:
         self.input_dtypes = self.input_dtypes or [t.source_dtype for t in self.inputs]
         self.output_dtypes = self.output_dtypes or [t.source_dtype for t in self.outputs]
 
+    def copy(self) -> Graph:
+        """The same graph of new nodes and tensors; constants share their data."""
+        new = {t: replace(t) for t in self.tensors()}
+        nodes = [
+            replace(
+                n,
+                inputs=[None if t is None else new[t] for t in n.inputs],
+                outputs=[new[t] for t in n.outputs],
+            )
+            for n in self.nodes
+        ]
+        return replace(
+            self,
+            nodes=nodes,
+            inputs=[new[t] for t in self.inputs],
+            outputs=[new[t] for t in self.outputs],
+            metadata=dict(self.metadata),
+            labels={new[t]: text for t, text in self.labels.items()},
+            input_dtypes=list(self.input_dtypes),
+            output_dtypes=list(self.output_dtypes),
+        )
+
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor once: inputs, then in order of the nodes."""
         seen: set[int] = set()
-        for t in [*self.inputs, *(t for n in self.nodes for t in [*n.inputs, *n.outputs]), *self.outputs]:
+        for t in [
+            *self.inputs,
+            *(t for n in self.nodes for t in [*n.inputs, *n.outputs]),
+            *self.outputs,
+        ]:
             if t is not None and id(t) not in seen:
                 seen.add(id(t))
                 yield t
@@ -164,7 +193,9 @@ class Graph:
             spec = OPS[n.op]
             assert isinstance(n.attrs, spec.attrs), f"{n.op} {n.name!r}: attrs are {type(n.attrs)}"
             for t in n.inputs:
-                assert t is None or t.is_const or id(t) in ready, f"{n.op} {n.name!r} reads {t} early"
+                assert t is None or t.is_const or id(t) in ready, (
+                    f"{n.op} {n.name!r} reads {t} early"
+                )
             for t in n.outputs:
                 assert not t.is_const and id(t) not in ready, f"{n.op} {n.name!r} writes {t} again"
                 ready.add(id(t))
@@ -173,4 +204,6 @@ class Graph:
         for t in self.tensors():
             assert all(d >= 1 for d in t.shape), f"{t.name!r} has shape {t.shape}"
             if t.data is not None:
-                assert tuple(t.data.shape) == t.shape, f"{t.name!r}: {t.data.shape} is not {t.shape}"
+                assert tuple(t.data.shape) == t.shape, (
+                    f"{t.name!r}: {t.data.shape} is not {t.shape}"
+                )

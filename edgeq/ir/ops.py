@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each op of the graph is: its attributes and which of its inputs may be missing.
 
-Names and meanings are TFLite's. Ops that only rename or reorder data (RESHAPE, SPLIT, PACK, ...) are
-rewritten by passes.legalise before lowering; `lowered` is False for them.
+Names and meanings are TFLite's. Ops that others can express (SPLIT, PACK, ...) are rewritten by
+passes.legalise before lowering; `lowered` is False for them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DepthwiseConv2D:
 
 @dataclass(frozen=True)
 class FullyConnected:
-    """x (..., K), w (O, K), bias (O,) or None; the output's shape is free, its last dimension is O."""
+    """x (..., K), w (O, K), bias (O,) or None, y (..., O) of any rank."""
 
     activation: str = "NONE"
 
@@ -116,7 +116,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Slice:
-    """SLICE and STRIDED_SLICE with constant bounds: y[i] = x[begin + i * stride], the size is the output's.
+    """SLICE and STRIDED_SLICE with constant bounds: y[i] = x[begin + i * stride], i < y's size.
 
     Dimensions that STRIDED_SLICE shrinks or adds are a RESHAPE behind it.
     """

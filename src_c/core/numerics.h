@@ -17,6 +17,25 @@ static inline int32_t eq_shl_wrap(int32_t a, int n)
     return (int32_t)((uint32_t)a << n);
 }
 
+/* a + b modulo 2^32, as the reference's int32 addition. */
+static inline int32_t eq_add_wrap(int32_t a, int32_t b)
+{
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+/* Number of bits up to the highest 1: 0 for 0, n + 1 for 2^n. */
+static inline int eq_bit_length(uint64_t x)
+{
+#ifdef __GNUC__
+    return x == 0 ? 0 : 64 - __builtin_clzll(x);
+#else
+    int n = 0;
+    for (; x != 0; x >>= 1)
+        n++;
+    return n;
+#endif
+}
+
 /* High half of 2ab, rounded: (a*b + 2^30) >> 31; saturates at a = b = -2^31 (gemmlowp's SRDHM). */
 static inline int32_t eq_mul_high(int32_t a, int32_t b)
 {
@@ -34,10 +53,12 @@ static inline int32_t eq_rshift_round(int32_t x, int n)
     return (x >> n) + (rest > threshold);
 }
 
-/* R31: x * m * 2^(e - 31), e in [-31, 30]. */
+/* R31: x * m * 2^(e - 31), m >= 0, e in [-31, 30]. The product cannot saturate. */
 static inline int32_t eq_requant_r31(int32_t x, int32_t m, int e)
 {
-    return e > 0 ? eq_mul_high(eq_shl_wrap(x, e), m) : eq_rshift_round(eq_mul_high(x, m), -e);
+    const int32_t left = eq_shl_wrap(x, e > 0 ? e : 0);
+    const int32_t high = (int32_t)(((int64_t)left * m + ((int64_t)1 << 30)) >> 31);
+    return eq_rshift_round(high, e > 0 ? 0 : -e);
 }
 
 #endif

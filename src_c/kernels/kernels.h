@@ -60,7 +60,28 @@ typedef struct eq_kernels {
     void (*average_pool)(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
                          const eq_pool_params *params);
 
-    /* One row of n elements; y may be x. docs/NUMERICS.md, Softmax. */
+    /* acc[i] += sum_r x[r*stride + i], r < rows, i < n; no acc leaves int32. */
+    void (*sum_rows)(size_t rows, size_t n, const int8_t *x, size_t stride, int32_t *acc);
+    /* The sum of n elements, n <= 2^23. */
+    int32_t (*sum)(size_t n, const int8_t *x);
+
+    /* One output pixel from four input pixels: y[c], c < channels, of s = sum_i x[i][c] * w[i].
+     * bilinear: s / 2^20 rounded half away from zero; the weights are convex after pixels that are the
+     * same were added up, so y is an int8; |s| <= 2^29 in whichever order. */
+    void (*bilinear)(size_t channels, const int8_t *const x[4], const int32_t w[4], int8_t *y);
+    /* bilinear_u8: v = sum_i (x[i][c] + 128) * w[i] + 2^19, y = clamp(v >> 20, 0, 255) - 128;
+     * sum_i |w[i]| <= 2^22 + 4. Returns 1 if any (v + 2^10) modulo 2^20 is below 2^11, else 0. */
+    int (*bilinear_u8)(size_t channels, const int8_t *const x[4], const int32_t w[4], int8_t *y);
+
+    /* y[c*y_stride + r] = x[r*x_stride + c], r < rows, c < cols. */
+    void (*transpose)(size_t rows, size_t cols, const int8_t *x, size_t x_stride, int8_t *y,
+                      size_t y_stride);
+
+    /* One row of n > 0 elements; y may be x. docs/NUMERICS.md, Softmax. With d[i] = max(x) - x[i]:
+     * softmax: the exponentials are summed in Q12.19, at most to 2^32 - 1 (rows of 8192 elements).
+     * exp_table[0] = 2^31 - 1, the others in [0, 2^31). The reference's last shift is undefined from a
+     * sum of 512 (Q12.19: 2^28) on; here it is the exact division by 2^(that shift).
+     * log_softmax: summed likewise, at most to 2^31 - 1. diff_table[d] in (-2^31, 0]. */
     void (*softmax)(size_t n, const int8_t *x, int8_t *y, const int32_t exp_table[256]);
     void (*log_softmax)(size_t n, const int8_t *x, int8_t *y, const int32_t exp_table[256],
                         const int32_t diff_table[256], const eq_log_softmax_params *params);

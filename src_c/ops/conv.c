@@ -7,7 +7,7 @@
 #include "core/numerics.h"
 #include "ops/ops.h"
 
-enum { TILE = 4 };           /* output pixels a gemm call */
+enum { TILE = 16 };          /* output pixels a gemm call */
 enum { MAX_TAPS = 1 << 16 }; /* of a window: bounds the scratch */
 
 /* ---- validation */

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables, numbers and JSON for people and programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..runtime.model import TensorInfo
+
+
+def table(rows: Iterable[Sequence[object]], headers: Sequence[str] = (), indent: str = "") -> str:
+    """Columns two spaces apart; a column of numbers is aligned to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    lines = [list(headers), *cells] if headers else cells
+    if not lines:
+        return ""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    right = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(widths))]
+    return "\n".join(
+        (
+            indent
+            + "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell[:1] == "-" or cell == ""
+
+
+def count(number: float) -> str:
+    """1234567 -> "1,234,567"."""
+    return f"{number:,.0f}"
+
+
+def short(number: float) -> str:
+    """1234567 -> "1.23 M"."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {unit}" if number < 999.5 * limit else count(number)
+    return f"{number:.3g}"
+
+
+def duration(nanoseconds: float) -> str:
+    """1234567 -> "1.23 ms"."""
+    for limit, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+        if nanoseconds >= limit:
+            return f"{nanoseconds / limit:.3g} {unit}"
+    return f"{nanoseconds:.0f} ns"
+
+
+def shape(dims: Sequence[int]) -> str:
+    """(1, 8, 8, 1) -> "1x8x8x1"."""
+    return "x".join(map(str, dims)) or "scalar"
+
+
+def tensor_row(role: str, t: TensorInfo) -> tuple[str, ...]:
+    """A row of TENSOR_HEADERS."""
+    quantized = (f"{t.scale:.6g}", str(t.zero_point)) if t.scale else ("-", "-")
+    return role, t.name, str(t.dtype), shape(t.shape), *quantized
+
+
+TENSOR_HEADERS = ("", "name", "dtype", "shape", "scale", "zero point")
+
+
+def tensor_json(t: TensorInfo) -> dict[str, Any]:
+    """A tensor as JSON has it."""
+    return {
+        "name": t.name,
+        "dtype": str(t.dtype),
+        "shape": list(t.shape),
+        "scale": t.scale,
+        "zero_point": t.zero_point,
+    }
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

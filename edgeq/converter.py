@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network files to .eqm: the one module that knows both the converter and the runtime.
+
+The runtime makes the golden cases: it runs what was just written and the digests go into the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import ArgumentError, FormatError, UnsupportedError
+from .format.cost import macs
+from .format.golden import SEEDS
+from .runtime import _core
+from .runtime.model import MAGIC, Model
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+    from .format.program import Program
+    from .ir.graph import Graph
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview"
+Progress: TypeAlias = "Callable[[str, float], None]"  # what is done now, fraction of the way
+
+_ARITHMETIC = {0: "R31", 1: "R15"}  # eq_conv_params.arithmetic
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion made.
+
+    `macs`: multiply-accumulates of one run. `weight_bytes`: all constants. `ram_bytes`: exactly
+    what eq_session_size() asks for, `arena_bytes` of it activations, `scratch_bytes` working memory
+    on this machine. `requantization`: ``"R31"`` is TFLite's own, ``"none"``: nothing to do.
+    """
+
+    source: str
+    ops: int
+    macs: int
+    weight_bytes: int
+    file_bytes: int
+    ram_bytes: int
+    arena_bytes: int
+    scratch_bytes: int
+    requantization: str
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The bytes of an .eqm file, and the report on them."""
+
+    data: bytes
+    report: Report
+
+    def __repr__(self) -> str:
+        return f"<edgeq.Converted {self.report}>"
+
+
+def convert(
+    source: Source,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Progress | None = None,
+) -> Converted:
+    """Converts a quantized .tflite file, given by path or as bytes, to an .eqm file.
+
+    `out`: also write it there; a file of that name is replaced when the new one is complete, and
+    left alone if the conversion fails. `input_shapes`: shapes by input name, for inputs with sizes
+    that the file leaves open. `progress`: called with what is done now and a fraction in [0, 1].
+    The same source gives the same bytes everywhere.
+
+    Raises UnsupportedError, which lists everything in the network that cannot be run; FormatError
+    for a damaged file or another kind of file; ArgumentError; DependencyError; OSError.
+    """
+    tell = progress or (lambda step, fraction: None)
+    tell("reading", 0.0)
+    data, path = _read(source)
+    if path and out is not None and os.path.exists(out) and os.path.samefile(path, out):
+        raise ArgumentError(f"{os.fspath(out)}: the output is the source itself")
+    graph = _import(data, path, input_shapes)
+    tell("rewriting", 0.2)
+    program = _lower(graph)
+    program.metadata = _metadata(program, data, path)
+    tell("planning memory", 0.4)
+    converted = _write(program, path, tell)
+    if out is not None:
+        write_file(out, converted.data)
+    tell("done", 1.0)
+    return converted
+
+
+def _read(source: Source) -> tuple[bytes, str]:
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source).read_bytes(), os.fspath(source)
+    return bytes(source), ""
+
+
+def _import(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int]] | None) -> Graph:
+    where = path or "these bytes"
+    if data[:8] == MAGIC:
+        raise FormatError(f"{where}: an .eqm file already")
+    if path.lower().endswith(".onnx"):
+        raise UnsupportedError(f"{where}: ONNX import is not there yet")
+    if data[4:8] != b"TFL3":
+        raise FormatError(f"{where}: not a .tflite file ('TFL3' is missing at byte 4)")
+    from .importers.tflite import import_tflite
+
+    return import_tflite(data, path or "<memory>", input_shapes)
+
+
+def _lower(graph: Graph) -> Program:
+    from .passes import run_passes
+    from .quantize.lower import lower
+
+    return lower(run_passes(graph))
+
+
+def _metadata(program: Program, data: bytes, path: str) -> dict[str, str]:
+    """No time and no folder: the same source gives the same file."""
+    own = {
+        "source": os.path.basename(path),
+        "source_sha256": hashlib.sha256(data).hexdigest(),
+        "tool": f"edgeq {_core.version()}",
+    }
+    return {**program.metadata, **{key: value for key, value in own.items() if value}}
+
+
+def _write(program: Program, path: str, tell: Progress) -> Converted:
+    """Writes the file twice: to run it, and with what the runs gave."""
+    from .format.plan import plan
+    from .format.writer import write_program
+
+    memory = plan(program)
+    model = Model(write_program(program, memory=memory))
+    session = _core.Session(model.core)
+    golden = []
+    for i, seed in enumerate(SEEDS):
+        tell("running golden cases", 0.6 + 0.3 * i / len(SEEDS))
+        golden.append((seed, session.golden_digest(seed)))
+    tell("writing", 0.9)
+    data = write_program(program, golden, memory)
+    ram, arena, scratch = model.memory
+    report = Report(
+        source=path,
+        ops=len(program.ops),
+        macs=sum(macs(o.opcode, [v.shape for v in o.inputs], o.output.shape) for o in program.ops),
+        weight_bytes=_weight_bytes(program),
+        file_bytes=len(data),
+        ram_bytes=ram,
+        arena_bytes=arena,
+        scratch_bytes=scratch,
+        requantization=_requantization(program),
+    )
+    return Converted(data, report)
+
+
+def _weight_bytes(program: Program) -> int:
+    arrays = {}
+    for op in program.ops:
+        for value in op.inputs:
+            if value.owner.data is not None:
+                arrays[id(value.owner.data)] = value.owner.data
+        for param in op.params.values():
+            if isinstance(param, np.ndarray):
+                arrays[id(param)] = param
+    return sum(array.nbytes for array in arrays.values())
+
+
+def _requantization(program: Program) -> str:
+    kinds = {o.params["arithmetic"] for o in program.ops if "arithmetic" in o.params}
+    return "+".join(_ARITHMETIC[kind] for kind in sorted(kinds)) or "none"
+
+
+def write_file(out: str | os.PathLike[str], data: bytes) -> None:
+    """Puts `data` into the file `out`, which is never seen half written."""
+    path = Path(out)
+    with _temporary_beside(path) as temporary:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    with contextlib.suppress(OSError):  # not every file system can
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()

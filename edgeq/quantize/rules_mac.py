@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lowering of the ops that multiply and accumulate: convolutions and fully connected layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.graph import Array, Node, QParams, Tensor
+from ..ir.ops import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv
+from .context import Lowering, Refused, Rule, from_uint8, quantized
+from .multiplier import (
+    INT32_MAX,
+    Float64s,
+    Int64s,
+    activation_range,
+    conv_multipliers,
+    product_multiplier,
+    quantize_multipliers,
+)
+
+_MAX_TAPS = 1 << 16
+_MAX_STEP = 2**16 - 1
+
+
+def conv_2d(ctx: Lowering, node: Node) -> None:
+    a: Conv2D = node.attrs
+    _run(
+        ctx,
+        node,
+        axis=0,
+        activation=a.activation,
+        **_window(a.stride, a.dilation, a.pad_top, a.pad_left),
+        groups=a.groups,
+    )
+
+
+def depthwise_conv_2d(ctx: Lowering, node: Node) -> None:
+    a: DepthwiseConv2D = node.attrs
+    _run(
+        ctx,
+        node,
+        axis=3,
+        activation=a.activation,
+        **_window(a.stride, a.dilation, a.pad_top, a.pad_left),
+        depth_multiplier=a.multiplier,
+    )
+
+
+def transpose_conv(ctx: Lowering, node: Node) -> None:
+    a: TransposeConv = node.attrs
+    window = _window(a.stride, (1, 1), a.pad_top, a.pad_left)
+    _run(ctx, node, axis=0, activation=a.activation, **window)
+
+
+def fully_connected(ctx: Lowering, node: Node) -> None:
+    a: FullyConnected = node.attrs
+    _run(ctx, node, axis=0, activation=a.activation, **_window((1, 1), (1, 1), 0, 0))
+
+
+def _window(
+    stride: tuple[int, int], dilation: tuple[int, int], pad_top: int, pad_left: int
+) -> dict[str, int]:
+    if not all(1 <= n <= _MAX_STEP for n in (*stride, *dilation)):
+        raise Refused(f"strides {stride} and dilations {dilation} must be 1 ... {_MAX_STEP}")
+    return {
+        "stride_h": stride[0],
+        "stride_w": stride[1],
+        "dilation_h": dilation[0],
+        "dilation_w": dilation[1],
+        "pad_top": pad_top,
+        "pad_left": pad_left,
+    }
+
+
+def _run(ctx: Lowering, node: Node, axis: int, activation: str, **window: int) -> None:
+    """`axis` is that of the output channels in the weights."""
+    x, w, y = node.input(0), node.input(1), node.output
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    qx, qy = quantized(x), quantized(y)
+    data, qw = _weights(w, axis)
+    if len(w.shape) == 4 and w.shape[1] * w.shape[2] > _MAX_TAPS:
+        raise Refused(f"a window of {w.shape[1]} x {w.shape[2]} is too large", w)
+    w_zero = _weight_zero(node, w, qw)
+    terms = _bias(bias, w.shape[axis])
+    rows = np.moveaxis(data, axis, 0).reshape(w.shape[axis], -1)
+    _prove_accumulator(rows, terms, qx.zero_point, w_zero)
+    m, e = quantize_multipliers(_real_multipliers(node, qx, qw, qy))
+    if len(set(zip(m.tolist(), e.tolist()))) == 1:
+        m, e = m[:1], e[:1]
+    low, high = activation_range(activation, qy.scale, qy.zero_point)
+    params: dict[str, Any] = {"groups": 1, "depth_multiplier": 1} | window
+    params |= {"x_zero": qx.zero_point, "w_zero": w_zero, "y_zero": qy.zero_point}
+    params |= {"act_min": low, "act_max": high, "bias": terms, "multiplier": m, "exponent": e}
+    params |= {"requant_count": len(m), "arithmetic": 0, "reserved": 0}
+    ctx.run(node, node.op, x, w, **params)
+
+
+def _weights(w: Tensor, axis: int) -> tuple[Array, QParams]:
+    if w.data is None:
+        raise Refused("weights must be constant", w)
+    if w.dtype != "int8":
+        raise Refused(f"weights of type {w.dtype} are not supported, int8 is needed", w)
+    q = w.qparams
+    if q is None:
+        raise Refused("weights are not quantized", w)
+    if q.per_channel and (q.axis != axis or len(q.scales) != w.shape[axis]):
+        raise Refused(f"{len(q.scales)} scales along axis {q.axis} of {w.shape}", w)
+    if not (np.isfinite(q.scales).all() and (q.scales >= 0).all()):
+        raise Refused("a scale is not a positive number", w)
+    return w.data, q
+
+
+def _weight_zero(node: Node, w: Tensor, q: QParams) -> int:
+    """The zero point that the reference applies to the weights.
+
+    Its int8 kernels take one in fully connected layers with one scale only. CONV_2D insists on 0,
+    the others ignore what the file says.
+    """
+    if not from_uint8(node):
+        if node.op in ("DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"):
+            return 0
+        if node.op == "FULLY_CONNECTED" and q.per_channel:
+            return 0
+    zeros = set(q.zero_points.tolist())
+    if len(zeros) != 1:
+        raise Refused("the weights' zero points differ from channel to channel", w)
+    zero = int(zeros.pop())
+    if not -128 <= zero <= 127:
+        raise Refused(f"zero point {zero} of the weights is out of range", w)
+    return zero
+
+
+def _bias(bias: Tensor | None, channels: int) -> Array | None:
+    if bias is None:
+        return None
+    if bias.data is None:
+        raise Refused("the bias must be constant", bias)
+    if bias.dtype != "int32":
+        raise Refused(f"a bias of type {bias.dtype} is not supported, int32 is needed", bias)
+    if bias.elements != channels:
+        raise Refused(f"{bias.elements} biases for {channels} channels", bias)
+    return np.ascontiguousarray(bias.data, np.int32).reshape(channels)
+
+
+def _real_multipliers(node: Node, x: QParams, w: QParams, y: QParams) -> Float64s:
+    one = not w.per_channel and (from_uint8(node) or node.op == "FULLY_CONNECTED")
+    if one:
+        return np.array([product_multiplier(x.scale, w.scale, y.scale)])
+    return conv_multipliers(x.scale, w.scales, y.scale)
+
+
+def accumulator_bounds(weights: Array, bias: Array | None, x_zero: int, w_zero: int) -> Int64s:
+    """The largest |bias + sum of (x - x_zero) * (w - w_zero)| of each channel over every input.
+
+    `weights` is (channels, taps). No order of summation and no padding, which leaves terms out,
+    exceeds it either.
+    """
+    x_max = max(127 - x_zero, 128 + x_zero)
+    bounds: Int64s = np.abs(weights.astype(np.int64) - w_zero).sum(axis=1) * x_max
+    return bounds if bias is None else bounds + np.abs(bias.astype(np.int64))
+
+
+def _prove_accumulator(weights: Array, bias: Array | None, x_zero: int, w_zero: int) -> None:
+    bounds = accumulator_bounds(weights, bias, x_zero, w_zero)
+    worst = int(bounds.argmax())
+    if bounds[worst] > INT32_MAX:
+        raise Refused(
+            f"the accumulator of output channel {worst} can reach {bounds[worst]}, "
+            f"the limit is {INT32_MAX}"
+        )
+
+
+RULES: dict[str, Rule] = {
+    "CONV_2D": conv_2d,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "TRANSPOSE_CONV": transpose_conv,
+    "FULLY_CONNECTED": fully_connected,
+}

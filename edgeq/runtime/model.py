@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a network: .eqm files and bytes, and by the converter .tflite ones."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ArgumentError, UnsupportedError
+from . import _core
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+    from ..converter import Converted
+    from .session import Session
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Converted"
+
+MAGIC = b"\x89EQM\r\n\x1a\n"
+METADATA_KEYS = ("source", "source_format", "source_sha256", "description", "tool")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output; real = scale * (q - zero_point), a scale of 0: not quantized.
+
+    A float32 tensor with a scale is held as integers of that scale inside of the network.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+    labels: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        count = 1
+        for d in self.shape:
+            count *= d
+        return count
+
+    def __str__(self) -> str:
+        return f"{self.name!r} {self.dtype} {self.shape}"
+
+
+@dataclass(frozen=True)
+class OpInfo:
+    """An operator: its layer's name, its type (``"CONV_2D"``), the instruction set that runs it."""
+
+    name: str
+    type: str
+    kernel: str
+
+
+class Model:
+    """An opened network; immutable, to be shared by any number of sessions and threads.
+
+    `source` is the path of an .eqm file, which is mapped and must not change meanwhile, or its
+    bytes. Read-only bytes are used in place.
+
+    Raises FormatError for anything else than a sound .eqm file, OSError if it cannot be read.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> None:
+        if isinstance(source, (str, os.PathLike)):
+            self.core = _core.Model(None, os.fsencode(source))
+        else:
+            self.core = _core.Model(source, None)
+        inputs, outputs = self.core.ports()
+        self.inputs = tuple(_tensor_info(*port) for port in inputs)
+        self.outputs = tuple(_tensor_info(*port) for port in outputs)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself: "source", "source_sha256", "tool", ..."""
+        pairs = ((key, self.core.metadata(key)) for key in METADATA_KEYS)
+        return {key: value for key, value in pairs if value is not None}
+
+    @cached_property
+    def ops(self) -> tuple[OpInfo, ...]:
+        """The operators in the order in which they run."""
+        return tuple(OpInfo(*op) for op in self.core.ops())
+
+    @property
+    def isa(self) -> str:
+        """The instruction set whose kernels were chosen on this machine: ``"scalar"``, ..."""
+        return self.core.isa()
+
+    @property
+    def golden_count(self) -> int:
+        """How many golden cases the file holds."""
+        return self.core.golden_count()
+
+    @cached_property
+    def memory(self) -> tuple[int, int, int]:
+        """Bytes of a session, and how many of them are activations and kernels' working memory."""
+        return self.core.session_size()
+
+
+def _tensor_info(
+    name: str, dtype: str, shape: tuple[int, ...], scale: float, zero_point: int, labels: str
+) -> TensorInfo:
+    return TensorInfo(name, shape, np.dtype(dtype), scale, zero_point, tuple(labels.splitlines()))
+
+
+def load(source: Source, threads: int = 1, arithmetic: str = "exact") -> Session:
+    """Opens a network and makes a session that runs it.
+
+    `source`: the path or the bytes of an .eqm file, what ``edgeq.convert`` returned, or the path or
+    the bytes of a .tflite file, which is converted in memory (``pip install "edgeq[convert]"``).
+    What it is is told by its content, not by its name.
+
+    `threads`: at most so many threads work on one run. One does so far, whatever is given; results
+    never depend on it. `arithmetic`: ``"exact"`` computes what the source network's own reference
+    kernels compute; nothing else is there yet.
+
+    Raises FormatError, UnsupportedError, ArgumentError, DependencyError, OutOfMemoryError, OSError.
+    """
+    from .session import Session
+
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ArgumentError(f"threads must be an int of at least 1, not {threads!r}")
+    if arithmetic != "exact":
+        _refuse_arithmetic(arithmetic)
+    return Session(open_model(source))
+
+
+def _refuse_arithmetic(arithmetic: str) -> None:
+    if arithmetic == "native":
+        raise UnsupportedError("arithmetic='native' is not there yet; 'exact' is")
+    raise ArgumentError(f"arithmetic must be 'exact' or 'native', not {arithmetic!r}")
+
+
+def open_model(source: Source) -> Model:
+    """The model in `source`, which is converted first if it is a .tflite file; see load()."""
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            head = file.read(len(MAGIC))
+        if head == MAGIC:
+            return Model(source)
+        return _converted(source)
+    data: Any = getattr(source, "data", source)  # of a Converted
+    try:
+        head = bytes(memoryview(data).cast("B")[: len(MAGIC)])
+    except TypeError:
+        raise ArgumentError(
+            f"expected a path, bytes or a converted network, not {type(source).__name__}"
+        ) from None
+    return Model(data) if head == MAGIC else _converted(data)
+
+
+def _converted(source: Any) -> Model:
+    from ..converter import convert
+
+    return Model(convert(source).data)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a network from numpy arrays."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ArgumentError
+from . import _core
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .model import Model, TensorInfo
+
+    Array = npt.NDArray[Any]
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class OpProfile:
+    """Time of one operator in nanoseconds over the timed runs, and the instruction set it used."""
+
+    index: int
+    name: str
+    type: str
+    kernel: str
+    minimum: int
+    median: int
+
+
+class Session:
+    """The memory and the runs of one network. One thread at a time may use a session.
+
+    ``inputs`` and ``outputs`` are tuples of TensorInfo, ``model`` may be shared by more sessions.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.inputs = model.inputs
+        self.outputs = model.outputs
+        self._core = _core.Session(model.core)
+        self._run = self._core.run
+        self._makers = [partial(np.empty, t.shape, t.dtype) for t in self.outputs]
+        self._float_makers = [
+            partial(np.empty, t.shape, _output_dtype(t, True)) for t in self.outputs
+        ]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file says of itself: "source", "source_sha256", "tool", ..."""
+        return self.model.metadata
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the first output that has some, else ()."""
+        return next((t.labels for t in self.outputs if t.labels), ())
+
+    @property
+    def memory_bytes(self) -> int:
+        """RAM of this session, all of it: handle, activations, kernels' working memory."""
+        return self.model.memory[0]
+
+    @property
+    def arena_bytes(self) -> int:
+        """RAM of the activations, inputs and outputs included."""
+        return self.model.memory[1]
+
+    @property
+    def scratch_bytes(self) -> int:
+        """RAM of the kernels' working memory."""
+        return self.model.memory[2]
+
+    def run(
+        self,
+        *arrays: Array,
+        outputs: Sequence[Array] | None = None,
+        float_output: bool = False,
+        **named: Array,
+    ) -> list[Array]:
+        """Runs the network once; the outputs, each of its TensorInfo's shape and dtype.
+
+        `arrays` are the inputs in order, `named` inputs by name (``**{"image:0": x}``). An array
+        has exactly its tensor's shape, and its dtype or, for a quantized tensor, float32: that is
+        quantized by the tensor's scale and zero point. Arrays that are not C-contiguous are copied.
+
+        `float_output`: quantized outputs come as float32, scale * (q - zero_point). `outputs`: one
+        C-contiguous, writable array per output to write into, of its dtype or float32 as above;
+        these are what is returned.
+
+        Raises ArgumentError, with what was expected and what was given, before anything runs.
+        """
+        if not named and (outputs is None or not float_output):
+            if outputs is None:
+                makers = self._float_makers if float_output else self._makers
+                results = [make() for make in makers]
+            else:
+                results = list(outputs)
+            if self._run(arrays, results):
+                return results
+        return self._run_checked(arrays, outputs, float_output, named)
+
+    def _run_checked(
+        self,
+        arrays: tuple[Array, ...],
+        outputs: Sequence[Array] | None,
+        float_output: bool,
+        named: Mapping[str, Array],
+    ) -> list[Array]:
+        given = self._ordered(arrays, named)
+        inputs = tuple(_input(i, t, a) for i, (t, a) in enumerate(zip(self.inputs, given)))
+        if outputs is None:
+            results = [np.empty(t.shape, _output_dtype(t, float_output)) for t in self.outputs]
+        else:
+            results = self._checked_outputs(outputs, float_output)
+        if not self._run(inputs, results):
+            raise ArgumentError("inputs or outputs changed while they were checked")
+        return results
+
+    def _ordered(self, arrays: tuple[Array, ...], named: Mapping[str, Array]) -> list[Array]:
+        names = [t.name for t in self.inputs]
+        for name in named:
+            if name not in names:
+                raise ArgumentError(f"no input {name!r}; the inputs are {_listed(self.inputs)}")
+        given: dict[int, Array] = dict(enumerate(arrays))
+        for name, array in named.items():
+            index = names.index(name)
+            if index in given:
+                raise ArgumentError(f"input {index} {name!r} is given twice")
+            given[index] = array
+        if set(given) != set(range(len(names))):
+            raise ArgumentError(
+                f"expected {len(names)} inputs, given {len(given)}; "
+                f"the inputs are {_listed(self.inputs)}"
+            )
+        return [given[i] for i in range(len(names))]
+
+    def _checked_outputs(self, outputs: Sequence[Array], float_output: bool) -> list[Array]:
+        if isinstance(outputs, np.ndarray) or len(outputs) != len(self.outputs):
+            raise ArgumentError(
+                f"outputs= takes a list of {len(self.outputs)}: {_listed(self.outputs)}"
+            )
+        for i, (t, a) in enumerate(zip(self.outputs, outputs)):
+            _check(f"output {i}", t, a, float_output)
+            if not (a.flags.c_contiguous and a.flags.writeable):
+                raise ArgumentError(f"output {i} {t.name!r}: not C-contiguous or not writable")
+        return list(outputs)
+
+    def random_inputs(self, seed: int = 0) -> list[Array]:
+        """Inputs for measurements: uniform over the integers, float32 uniform in [0, 1)."""
+        rng = np.random.default_rng(seed)
+        return [_random(rng, t) for t in self.inputs]
+
+    def profile(
+        self, *arrays: Array, runs: int = 50, warmup: int = 5, **named: Array
+    ) -> list[OpProfile]:
+        """Times every operator over `runs` runs; inputs as for run(), none at all: random ones.
+
+        A reading of the clock before and after every operator is part of the runs.
+        Raises ArgumentError.
+        """
+        if runs < 1 or warmup < 0:
+            raise ArgumentError(f"runs must be at least 1 and warmup 0, not {runs} and {warmup}")
+        given = self._ordered(arrays, named) if arrays or named else self.random_inputs()
+        samples = []
+        self._core.set_timing(True)
+        try:
+            for _ in range(warmup + runs):
+                self.run(*given)
+                samples.append(self._core.nanoseconds())
+        finally:
+            self._core.set_timing(False)
+        times = list(zip(*samples[warmup:]))
+        return [
+            OpProfile(i, op.name, op.type, op.kernel, min(t), int(statistics.median(t)))
+            for i, (op, t) in enumerate(zip(self.model.ops, times))
+        ]
+
+    def verify(self) -> int:
+        """Runs the golden cases in the file; how many there are.
+
+        Raises VerifyError if one gives other bytes here than where the file was written.
+        """
+        for index in range(self.model.golden_count):
+            self._core.verify(index)
+        return self.model.golden_count
+
+    def golden_digest(self, seed: int) -> bytes:
+        """SHA-256 of all outputs for the inputs of `seed`: what a file's golden case holds."""
+        return self._core.golden_digest(seed)
+
+    def __repr__(self) -> str:
+        return f"<edgeq.Session {_listed(self.inputs)} -> {_listed(self.outputs)}>"
+
+
+def _listed(tensors: Sequence[TensorInfo]) -> str:
+    return ", ".join(map(str, tensors))
+
+
+def _output_dtype(t: TensorInfo, as_float: bool) -> np.dtype[Any]:
+    return _FLOAT32 if as_float and t.scale else t.dtype
+
+
+def _check(what: str, t: TensorInfo, a: Any, only_float: bool = False) -> None:
+    """Raises ArgumentError unless `a` is an array that C takes as `t`."""
+    dtypes = [t.dtype, _FLOAT32] if t.scale and t.dtype != _FLOAT32 else [t.dtype]
+    if only_float:
+        dtypes = dtypes[-1:]
+    if not isinstance(a, np.ndarray) or a.dtype not in dtypes or a.shape != t.shape:
+        given = f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else type(a).__name__
+        expected = " or ".join(map(str, dtypes))
+        raise ArgumentError(f"{what} {t.name!r}: expected {expected} {t.shape}, given {given}")
+
+
+def _input(index: int, t: TensorInfo, a: Any) -> Array:
+    if not isinstance(a, np.ndarray) and hasattr(a, "__array__"):
+        a = np.asarray(a)
+    _check(f"input {index}", t, a)
+    array: Array = a if a.flags.c_contiguous else a.copy(order="C")
+    return array
+
+
+def _random(rng: np.random.Generator, t: TensorInfo) -> Array:
+    if t.dtype == _FLOAT32:
+        return rng.random(t.shape, np.float32)
+    if t.dtype == np.bool_:
+        return rng.integers(0, 2, t.shape).astype(np.bool_)
+    low, high = (int(v) for v in (np.iinfo(t.dtype).min, np.iinfo(t.dtype).max))
+    return rng.integers(low, high, t.shape, t.dtype, endpoint=True)

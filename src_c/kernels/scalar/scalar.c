@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/scalar/scalar.h"
+
+void eq_kernels_fill_scalar(eq_kernels *kernels)
+{
+    *kernels = (eq_kernels){
+        .isa = "scalar",
+        .gemm = eq_gemm_scalar,
+        .depthwise = eq_depthwise_scalar,
+        .add = eq_add_scalar,
+        .mul = eq_mul_scalar,
+        .maximum = eq_maximum_scalar,
+        .minimum = eq_minimum_scalar,
+        .prelu = eq_prelu_scalar,
+        .lut = eq_lut_scalar,
+        .max_pool = eq_max_pool_scalar,
+        .average_pool = eq_average_pool_scalar,
+        .sum_rows = eq_sum_rows_scalar,
+        .sum = eq_sum_scalar,
+        .bilinear = eq_bilinear_scalar,
+        .bilinear_u8 = eq_bilinear_u8_scalar,
+        .transpose = eq_transpose_scalar,
+        .softmax = eq_softmax_scalar,
+        .log_softmax = eq_log_softmax_scalar,
+    };
+}

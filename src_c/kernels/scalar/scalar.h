@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The scalar kernels: the reference that every other folder is compared with. Contracts: kernels.h. */
+#ifndef EQ_KERNELS_SCALAR_H
+#define EQ_KERNELS_SCALAR_H
+
+#include "kernels/kernels.h"
+
+/* conv.c */
+void eq_gemm_scalar(size_t pixels, size_t channels, size_t taps, size_t depth, const int8_t *const *x,
+                    const int8_t *w, int8_t *y, size_t y_stride, const eq_channel_params *params);
+void eq_depthwise_scalar(size_t channels, size_t multiplier, size_t taps, const int8_t *const *x,
+                         const int8_t *w, int8_t *y, const eq_channel_params *params);
+
+/* elementwise.c */
+void eq_add_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2, int8_t *y,
+                   const eq_add_params *params);
+void eq_mul_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2, int8_t *y,
+                   const eq_mul_params *params);
+void eq_maximum_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
+                       int8_t *y);
+void eq_minimum_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
+                       int8_t *y);
+void eq_prelu_scalar(size_t n, const int8_t *x, size_t step1, const int8_t *alpha, size_t step2,
+                     int8_t *y, const eq_prelu_params *params);
+void eq_lut_scalar(size_t n, const int8_t *x, int8_t *y, const int8_t table[256]);
+
+/* pool.c */
+void eq_max_pool_scalar(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
+                        const eq_pool_params *params);
+void eq_average_pool_scalar(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
+                            const eq_pool_params *params);
+void eq_sum_rows_scalar(size_t rows, size_t n, const int8_t *x, size_t stride, int32_t *acc);
+int32_t eq_sum_scalar(size_t n, const int8_t *x);
+
+/* move.c */
+void eq_bilinear_scalar(size_t channels, const int8_t *const x[4], const int32_t w[4], int8_t *y);
+int eq_bilinear_u8_scalar(size_t channels, const int8_t *const x[4], const int32_t w[4], int8_t *y);
+void eq_transpose_scalar(size_t rows, size_t cols, const int8_t *x, size_t x_stride, int8_t *y,
+                         size_t y_stride);
+
+/* softmax.c */
+void eq_softmax_scalar(size_t n, const int8_t *x, int8_t *y, const int32_t exp_table[256]);
+void eq_log_softmax_scalar(size_t n, const int8_t *x, int8_t *y, const int32_t exp_table[256],
+                           const int32_t diff_table[256], const eq_log_softmax_params *params);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ADD, MUL, MAXIMUM, MINIMUM, PRELU: two operands with broadcasting. LUT: one. */
+#include "ops/walk.h"
+
+/* ---- broadcasting: axes are counted from the innermost, missing ones have size 1 */
+
+static int32_t dim_from_right(const eq_file_tensor *t, uint32_t axis)
+{
+    return axis < t->rank ? t->dims[t->rank - 1 - axis] : 1;
+}
+
+/* y has the larger rank; each of its dims is that of both operands, or of one where the other has 1. */
+static eq_status check_broadcast(const eq_node *node)
+{
+    const eq_file_tensor *x1 = eq_arg(node, 0), *x2 = eq_arg(node, 1), *y = eq_out(node);
+    EQ_TRY(eq_check_dtype(node, "input 0", x1, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "input 1", x2, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT8));
+    EQ_TRY(eq_check_rank(node, "output", y, x1->rank > x2->rank ? x1->rank : x2->rank));
+    for (uint32_t a = 0; a < y->rank; a++) {
+        const int32_t d1 = dim_from_right(x1, a), d2 = dim_from_right(x2, a);
+        if (d1 != d2 && d1 != 1 && d2 != 1)
+            return eq_node_error(node, "axis %u from the right: %d and %d do not broadcast", a, d1,
+                                 d2);
+        EQ_TRY(eq_check_dim(node, "output", y, y->rank - 1 - a, d1 == 1 ? d2 : d1));
+    }
+    return EQ_OK;
+}
+
+/* Rows of n elements on which each operand walks (step 1) or repeats its one element (step 0). */
+typedef struct row_plan {
+    eq_walk walk;
+    size_t n, step1, step2;
+} row_plan;
+
+/* Adjacent axes on which the same operands walk are one axis. */
+static void plan_rows(const eq_node *node, row_plan *plan)
+{
+    const eq_file_tensor *x1 = eq_arg(node, 0), *x2 = eq_arg(node, 1), *y = eq_out(node);
+    size_t size[EQ_MAX_RANK], walks1[EQ_MAX_RANK], walks2[EQ_MAX_RANK];
+    uint32_t groups = 0;
+    for (uint32_t a = 0; a < y->rank; a++) {
+        const int32_t dim = dim_from_right(y, a);
+        if (dim == 1)
+            continue;
+        const size_t w1 = dim_from_right(x1, a) != 1, w2 = dim_from_right(x2, a) != 1;
+        if (groups > 0 && walks1[groups - 1] == w1 && walks2[groups - 1] == w2) {
+            size[groups - 1] *= (size_t)dim;
+            continue;
+        }
+        size[groups] = (size_t)dim;
+        walks1[groups] = w1;
+        walks2[groups++] = w2;
+    }
+    *plan = (row_plan){.n = 1, .step1 = 1, .step2 = 1};
+    if (groups == 0)
+        return;
+    plan->n = size[0];
+    plan->step1 = walks1[0];
+    plan->step2 = walks2[0];
+    for (uint32_t g = groups; g-- > 1;) {
+        ptrdiff_t stride1 = (ptrdiff_t)walks1[g], stride2 = (ptrdiff_t)walks2[g];
+        for (uint32_t inner = 0; inner < g; inner++) {
+            stride1 *= walks1[inner] ? (ptrdiff_t)size[inner] : 1;
+            stride2 *= walks2[inner] ? (ptrdiff_t)size[inner] : 1;
+        }
+        eq_walk_add(&plan->walk, size[g], stride1, stride2);
+    }
+}
+
+typedef void row_function(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
+                          int8_t *y);
+
+static void run_rows(const eq_node *node, row_function *row)
+{
+    const int8_t *x1 = eq_arg_data(node, 0), *x2 = eq_arg_data(node, 1);
+    int8_t *y = eq_out_data(node);
+    row_plan plan;
+    plan_rows(node, &plan);
+    do {
+        row(node, &plan, x1 + plan.walk.at[0], x2 + plan.walk.at[1], y);
+        y += plan.n;
+    } while (eq_walk_next(&plan.walk));
+}
+
+/* ---- checks of parameters */
+
+static eq_status check_zero(const eq_node *node, const char *what, int32_t zero)
+{
+    return eq_check_range(node, what, zero, -128, 127);
+}
+
+static eq_status check_activation(const eq_node *node, int32_t act_min, int32_t act_max)
+{
+    EQ_TRY(eq_check_range(node, "act_min", act_min, -128, 127));
+    return eq_check_range(node, "act_max", act_max, act_min, 127);
+}
+
+/* ---- ADD */
+
+static eq_status validate_add(const eq_node *node)
+{
+    const eq_add_params *p = node->params;
+    EQ_TRY(check_broadcast(node));
+    EQ_TRY(check_zero(node, "x1_zero", p->x1_zero));
+    EQ_TRY(check_zero(node, "x2_zero", p->x2_zero));
+    EQ_TRY(check_zero(node, "y_zero", p->y_zero));
+    EQ_TRY(eq_check_range(node, "left_shift", p->left_shift, 0, 24));
+    EQ_TRY(eq_check_multiplier(node, "m1", p->m1, p->e1));
+    EQ_TRY(eq_check_multiplier(node, "m2", p->m2, p->e2));
+    EQ_TRY(eq_check_multiplier(node, "my", p->my, p->ey));
+    if (p->sign2 != 1 && p->sign2 != -1)
+        return eq_node_error(node, "sign2 is %d, must be 1 or -1", p->sign2);
+    return check_activation(node, p->act_min, p->act_max);
+}
+
+static void add_row(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
+                    int8_t *y)
+{
+    node->kernels->add(plan->n, x1, plan->step1, x2, plan->step2, y, node->params);
+}
+
+static void run_add(const eq_node *node)
+{
+    run_rows(node, add_row);
+}
+
+const eq_op_def eq_op_add = {2, 2, true, validate_add, NULL, run_add};
+
+/* ---- MUL */
+
+static eq_status validate_mul(const eq_node *node)
+{
+    const eq_mul_params *p = node->params;
+    EQ_TRY(check_broadcast(node));
+    EQ_TRY(check_zero(node, "x1_zero", p->x1_zero));
+    EQ_TRY(check_zero(node, "x2_zero", p->x2_zero));
+    EQ_TRY(check_zero(node, "y_zero", p->y_zero));
+    EQ_TRY(eq_check_multiplier(node, "m", p->m, p->e));
+    return check_activation(node, p->act_min, p->act_max);
+}
+
+static void mul_row(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
+                    int8_t *y)
+{
+    node->kernels->mul(plan->n, x1, plan->step1, x2, plan->step2, y, node->params);
+}
+
+static void run_mul(const eq_node *node)
+{
+    run_rows(node, mul_row);
+}
+
+const eq_op_def eq_op_mul = {2, 2, true, validate_mul, NULL, run_mul};
+
+/* ---- MAXIMUM, MINIMUM */
+
+static void maximum_row(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
+                        int8_t *y)
+{
+    node->kernels->maximum(plan->n, x1, plan->step1, x2, plan->step2, y);
+}
+
+static void run_maximum(const eq_node *node)
+{
+    run_rows(node, maximum_row);
+}
+
+const eq_op_def eq_op_maximum = {2, 2, true, check_broadcast, NULL, run_maximum};
+
+static void minimum_row(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
+                        int8_t *y)
+{
+    node->kernels->minimum(plan->n, x1, plan->step1, x2, plan->step2, y);
+}
+
+static void run_minimum(const eq_node *node)
+{
+    run_rows(node, minimum_row);
+}
+
+const eq_op_def eq_op_minimum = {2, 2, true, check_broadcast, NULL, run_minimum};
+
+/* ---- PRELU */
+
+static eq_status validate_prelu(const eq_node *node)
+{
+    const eq_prelu_params *p = node->params;
+    EQ_TRY(check_broadcast(node));
+    EQ_TRY(eq_check_same_shape(node, eq_arg(node, 0), eq_out(node)));
+    EQ_TRY(check_zero(node, "x_zero", p->x_zero));
+    EQ_TRY(check_zero(node, "alpha_zero", p->alpha_zero));
+    EQ_TRY(check_zero(node, "y_zero", p->y_zero));
+    EQ_TRY(eq_check_multiplier(node, "m1", p->m1, p->e1));
+    return eq_check_multiplier(node, "m2", p->m2, p->e2);
+}
+
+static void prelu_row(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
+                      int8_t *y)
+{
+    node->kernels->prelu(plan->n, x1, plan->step1, x2, plan->step2, y, node->params);
+}
+
+static void run_prelu(const eq_node *node)
+{
+    run_rows(node, prelu_row);
+}
+
+const eq_op_def eq_op_prelu = {2, 2, true, validate_prelu, NULL, run_prelu};
+
+/* ---- LUT */
+
+static eq_status validate_lut(const eq_node *node)
+{
+    const eq_lut_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0), *y = eq_out(node);
+    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT8));
+    EQ_TRY(eq_check_same_shape(node, x, y));
+    return eq_check_ref(node, "table", p->table, 256, 1);
+}
+
+static void run_lut(const eq_node *node)
+{
+    const eq_lut_params *p = node->params;
+    node->kernels->lut(eq_elements(eq_out(node)), eq_arg_data(node, 0), eq_out_data(node),
+                       eq_ref_data(node, p->table));
+}
+
+const eq_op_def eq_op_lut = {1, 1, true, validate_lut, NULL, run_lut};

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * MAX_POOL_2D, AVERAGE_POOL_2D. Pixels in the padding do not count: a window is the list of pointers to
+ * its pixels inside of the input. */
+#include "ops/ops.h"
+
+enum { MAX_TAPS = 1 << 22 }; /* of a window: 2^22 * 256 keeps every sum in int32 */
+
+/* The part of a window that lies inside, along one axis: [first, end). */
+typedef struct span {
+    int64_t first, end;
+} span;
+
+static span window(int64_t out, int64_t stride, int64_t pad, int64_t kernel, int64_t size)
+{
+    const int64_t start = out * stride - pad, end = start + kernel;
+    return (span){start > 0 ? start : 0, end < size ? end : size};
+}
+
+static size_t most_taps(const eq_node *node)
+{
+    const eq_pool_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0);
+    const int32_t h = x->dims[1] < p->kernel_h ? x->dims[1] : p->kernel_h;
+    const int32_t w = x->dims[2] < p->kernel_w ? x->dims[2] : p->kernel_w;
+    return (size_t)h * (size_t)w;
+}
+
+/* ---- validation */
+
+/* Every window has a pixel inside, and there is no room for one window more. */
+static eq_status check_axis(const eq_node *node, const char *axis, int32_t size, int32_t out,
+                            uint16_t kernel, uint16_t stride, int32_t pad)
+{
+    if (kernel == 0 || stride == 0)
+        return eq_node_error(node, "%s: kernel %d and stride %d must be positive", axis, kernel, stride);
+    if (pad < 0 || pad >= kernel)
+        return eq_node_error(node, "%s: padding is %d, must be in [0, %d)", axis, pad, kernel);
+    const int64_t last = ((int64_t)out - 1) * stride - pad;
+    if (last >= size)
+        return eq_node_error(node, "%s: window %d starts at %l, behind the input of %d", axis, out - 1,
+                             last, size);
+    if (last + stride + kernel <= size)
+        return eq_node_error(node, "%s: %d windows leave room for another in the input of %d", axis, out,
+                             size);
+    return EQ_OK;
+}
+
+static eq_status check_pool(const eq_node *node)
+{
+    const eq_pool_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0), *y = eq_out(node);
+    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT8));
+    EQ_TRY(eq_check_rank(node, "input", x, 4));
+    EQ_TRY(eq_check_rank(node, "output", y, 4));
+    EQ_TRY(eq_check_dim(node, "output", y, 0, x->dims[0]));
+    EQ_TRY(eq_check_dim(node, "output", y, 3, x->dims[3]));
+    EQ_TRY(check_axis(node, "rows", x->dims[1], y->dims[1], p->kernel_h, p->stride_h, p->pad_top));
+    EQ_TRY(check_axis(node, "columns", x->dims[2], y->dims[2], p->kernel_w, p->stride_w, p->pad_left));
+    if (most_taps(node) > MAX_TAPS)
+        return eq_node_error(node, "a window has %z pixels, the limit is %d", most_taps(node), MAX_TAPS);
+    EQ_TRY(eq_check_range(node, "act_max", p->act_max, -128, 127));
+    return eq_check_range(node, "act_min", p->act_min, -128, p->act_max);
+}
+
+static eq_status validate_max_pool(const eq_node *node)
+{
+    const eq_pool_params *p = node->params;
+    EQ_TRY(check_pool(node));
+    return eq_check_range(node, "offset", p->offset, 0, 0);
+}
+
+static eq_status validate_average_pool(const eq_node *node)
+{
+    const eq_pool_params *p = node->params;
+    EQ_TRY(check_pool(node));
+    if (p->offset != 0 && p->offset != 128)
+        return eq_node_error(node, "offset is %d, must be 0 or 128", p->offset);
+    return EQ_OK;
+}
+
+/* ---- execution */
+
+static size_t pool_scratch(const eq_node *node)
+{
+    return most_taps(node) * sizeof(const int8_t *);
+}
+
+typedef void pool_kernel(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
+                         const eq_pool_params *params);
+
+static void run_pool(const eq_node *node, pool_kernel *kernel)
+{
+    const eq_pool_params *p = node->params;
+    const eq_file_tensor *xt = eq_arg(node, 0), *yt = eq_out(node);
+    const int64_t height = xt->dims[1], width = xt->dims[2], channels = xt->dims[3];
+    const int8_t *x = eq_arg_data(node, 0);
+    int8_t *y = eq_out_data(node);
+    const int8_t **taps = (const int8_t **)(void *)node->scratch;
+
+    for (int32_t n = 0; n < xt->dims[0]; n++, x += height * width * channels) {
+        for (int32_t oy = 0; oy < yt->dims[1]; oy++) {
+            const span rows = window(oy, p->stride_h, p->pad_top, p->kernel_h, height);
+            for (int32_t ox = 0; ox < yt->dims[2]; ox++, y += channels) {
+                const span cols = window(ox, p->stride_w, p->pad_left, p->kernel_w, width);
+                size_t count = 0;
+                for (int64_t iy = rows.first; iy < rows.end; iy++)
+                    for (int64_t ix = cols.first; ix < cols.end; ix++)
+                        taps[count++] = x + (iy * width + ix) * channels;
+                kernel((size_t)channels, count, taps, y, p);
+            }
+        }
+    }
+}
+
+static void run_max_pool(const eq_node *node)
+{
+    run_pool(node, node->kernels->max_pool);
+}
+
+static void run_average_pool(const eq_node *node)
+{
+    run_pool(node, node->kernels->average_pool);
+}
+
+const eq_op_def eq_op_max_pool_2d = {1, 1, false, validate_max_pool, pool_scratch, run_max_pool};
+const eq_op_def eq_op_average_pool_2d = {1, 1, false, validate_average_pool, pool_scratch,
+                                         run_average_pool};

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * MEAN, SUM, REDUCE_MAX over any set of axes. The outputs are walked in order, a block of the innermost
+ * kept axis at a time, so that a few accumulators on the stack are all the memory that is needed. */
+#include <string.h>
+
+#include "core/numerics.h"
+#include "ops/walk.h"
+
+enum { BLOCK = 128 }; /* accumulators */
+
+/* Axes of size 1 are left out, neighbours of the same kind are one axis. */
+typedef struct reduction {
+    eq_walk kept, reduced; /* all axes but those below; at[0] is the offset into x */
+    size_t n;              /* size of the innermost axis; it is contiguous */
+    bool n_is_reduced;
+    size_t rows, stride;   /* innermost reduced axis where n is kept */
+    size_t count;          /* elements that make one output */
+} reduction;
+
+static void plan_reduction(const eq_node *node, uint32_t axes, reduction *plan)
+{
+    const eq_file_tensor *x = eq_arg(node, 0);
+    size_t size[EQ_MAX_RANK], stride[EQ_MAX_RANK], total = 1;
+    bool is_reduced[EQ_MAX_RANK];
+    uint32_t groups = 0;
+    *plan = (reduction){.n = 1, .rows = 1, .count = 1};
+    for (uint32_t a = x->rank; a-- > 0;) {
+        const size_t dim = (size_t)x->dims[a];
+        const bool reduced = (axes >> a & 1) != 0;
+        if (dim == 1)
+            continue;
+        if (groups > 0 && is_reduced[groups - 1] == reduced) {
+            size[groups - 1] *= dim;
+        } else {
+            is_reduced[groups] = reduced;
+            size[groups] = dim;
+            stride[groups++] = total;
+        }
+        total *= dim;
+        plan->count *= reduced ? dim : 1;
+    }
+    if (groups == 0)
+        return;
+    plan->n = size[0];
+    plan->n_is_reduced = is_reduced[0];
+    uint32_t inner = 1;
+    if (!is_reduced[0] && groups > 1) { /* kinds alternate */
+        plan->rows = size[1];
+        plan->stride = stride[1];
+        inner = 2;
+    }
+    for (uint32_t g = groups; g-- > inner;)
+        eq_walk_add(is_reduced[g] ? &plan->reduced : &plan->kept, size[g], (ptrdiff_t)stride[g], 0);
+}
+
+/* ---- validation */
+
+static eq_status check_reduction(const eq_node *node)
+{
+    const eq_reduce_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0), *y = eq_out(node);
+    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT8));
+    EQ_TRY(eq_check_rank(node, "output", y, x->rank));
+    if (p->axes >> x->rank != 0)
+        return eq_node_error(node, "axes are %u, an input of rank %u has fewer", p->axes,
+                             (uint32_t)x->rank);
+    for (uint32_t a = 0; a < x->rank; a++)
+        EQ_TRY(eq_check_dim(node, "output", y, a, p->axes >> a & 1 ? 1 : x->dims[a]));
+    return EQ_OK;
+}
+
+/* |sum of (x - x_zero)| <= 255 * count and |sum of x| <= 128 * count stay in int32. */
+static eq_status check_sum(const eq_node *node)
+{
+    const eq_reduce_params *p = node->params;
+    reduction plan;
+    EQ_TRY(check_reduction(node));
+    plan_reduction(node, p->axes, &plan);
+    if (plan.count > (size_t)INT32_MAX / 256)
+        return eq_node_error(node, "a sum of %z elements, the limit is %d", plan.count, INT32_MAX / 256);
+    EQ_TRY(eq_check_range(node, "x_zero", p->x_zero, -128, 127));
+    return eq_check_range(node, "y_zero", p->y_zero, -128, 127);
+}
+
+/* The division by the count makes m any number below 2^31. */
+static eq_status validate_mean(const eq_node *node)
+{
+    const eq_reduce_params *p = node->params;
+    EQ_TRY(check_sum(node));
+    EQ_TRY(eq_check_range(node, "m", p->m, 0, INT32_MAX));
+    return eq_check_range(node, "e", p->e, -31, 30);
+}
+
+static eq_status validate_sum(const eq_node *node)
+{
+    const eq_reduce_params *p = node->params;
+    EQ_TRY(check_sum(node));
+    return eq_check_multiplier(node, "m", p->m, p->e);
+}
+
+static eq_status validate_reduce_max(const eq_node *node)
+{
+    const eq_reduce_params *p = node->params;
+    EQ_TRY(check_reduction(node));
+    if (p->x_zero != 0 || p->y_zero != 0 || p->m != 0 || p->e != 0)
+        return eq_node_error(node, "x_zero, y_zero, m and e are %d, %d, %d and %d, must be 0", p->x_zero,
+                             p->y_zero, p->m, p->e);
+    return EQ_OK;
+}
+
+/* ---- MEAN, SUM */
+
+static int8_t finish(int32_t sum, size_t count, const eq_reduce_params *p)
+{
+    const int32_t y = eq_requant_r31(sum - p->x_zero * (int32_t)count, p->m, p->e);
+    return (int8_t)eq_clamp(eq_add_wrap(y, p->y_zero), -128, 127);
+}
+
+/* y[i], i < n <= BLOCK, over the kept innermost axis. */
+static void sum_block(const eq_node *node, reduction *plan, const int8_t *x, size_t n, int8_t *y)
+{
+    int32_t acc[BLOCK];
+    memset(acc, 0, n * sizeof acc[0]);
+    do
+        node->kernels->sum_rows(plan->rows, n, x + plan->reduced.at[0], plan->stride, acc);
+    while (eq_walk_next(&plan->reduced));
+    for (size_t i = 0; i < n; i++)
+        y[i] = finish(acc[i], plan->count, node->params);
+}
+
+static void run_sum(const eq_node *node)
+{
+    const eq_reduce_params *p = node->params;
+    int8_t *y = eq_out_data(node);
+    reduction plan;
+    plan_reduction(node, p->axes, &plan);
+    do {
+        const int8_t *x = (const int8_t *)eq_arg_data(node, 0) + plan.kept.at[0];
+        if (plan.n_is_reduced) {
+            int32_t acc = 0;
+            do
+                acc += node->kernels->sum(plan.n, x + plan.reduced.at[0]);
+            while (eq_walk_next(&plan.reduced));
+            *y++ = finish(acc, plan.count, p);
+        } else {
+            for (size_t i = 0; i < plan.n; i += BLOCK) {
+                const size_t n = plan.n - i < BLOCK ? plan.n - i : BLOCK;
+                sum_block(node, &plan, x + i, n, y);
+                y += n;
+            }
+        }
+    } while (eq_walk_next(&plan.kept));
+}
+
+/* ---- REDUCE_MAX */
+
+static int8_t greatest(size_t n, const int8_t *x, int8_t best)
+{
+    for (size_t i = 0; i < n; i++)
+        best = x[i] > best ? x[i] : best;
+    return best;
+}
+
+static void run_reduce_max(const eq_node *node)
+{
+    const eq_reduce_params *p = node->params;
+    int8_t *y = eq_out_data(node);
+    reduction plan;
+    plan_reduction(node, p->axes, &plan);
+    do {
+        const int8_t *x = (const int8_t *)eq_arg_data(node, 0) + plan.kept.at[0];
+        const size_t n = plan.n_is_reduced ? 1 : plan.n;
+        memset(y, -128, n);
+        do {
+            const int8_t *row = x + plan.reduced.at[0];
+            if (plan.n_is_reduced)
+                *y = greatest(plan.n, row, *y);
+            else
+                for (size_t r = 0; r < plan.rows; r++)
+                    node->kernels->maximum(n, y, 1, row + r * plan.stride, 1, y);
+        } while (eq_walk_next(&plan.reduced));
+        y += n;
+    } while (eq_walk_next(&plan.kept));
+}
+
+const eq_op_def eq_op_mean = {1, 1, false, validate_mean, NULL, run_sum};
+const eq_op_def eq_op_sum = {1, 1, false, validate_sum, NULL, run_sum};
+const eq_op_def eq_op_reduce_max = {1, 1, false, validate_reduce_max, NULL, run_reduce_max};

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand-made programs, written straight into .eqm files without a source network.
+
+PROGRAMS has one function a program. The first three are small networks with golden cases, which
+eqm_evaluate computes; the others hold all other operators, for files that are damaged on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgeq.format.golden import golden_inputs
+from edgeq.format.program import Op, Port, Program, Value
+
+Shape = tuple[int, ...]
+
+HALF = (1 << 30, 0)  # (multiplier, exponent) of 1/2
+
+
+def noise(seed: int, shape: Shape, dtype: str = "int8") -> np.ndarray:
+    """The same numbers everywhere."""
+    return golden_inputs(seed, [(dtype, shape)])[0]
+
+
+@dataclass
+class Builder:
+    """A program under construction."""
+
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Port] = field(default_factory=list)
+
+    def input(
+        self, name: str, shape: Shape, dtype: str = "int8", scale: float = 0.5, zero: int = 3
+    ) -> Value:
+        """An int8 tensor that the caller sees as `dtype`."""
+        value = Value(name, "int8", shape, scale, zero)
+        seen = zero + 128 if dtype == "uint8" else zero
+        self.inputs.append(Port(name, value, dtype, scale, seen))
+        return value
+
+    def const(self, array: np.ndarray, scale: float = 0.25) -> Value:
+        return Value("", str(array.dtype), tuple(array.shape), scale, 0, data=array)
+
+    def view(self, value: Value, shape: Shape) -> Value:
+        return Value("", value.dtype, shape, value.scale, value.zero_point, view_of=value)
+
+    def op(
+        self,
+        opcode: str,
+        inputs: Sequence[Value],
+        shape: Shape,
+        dtype: str = "int8",
+        **params: Any,
+    ) -> Value:
+        """Appends an op, named after its place; returns its output."""
+        output = Value("", dtype, shape, 0.5, -1)
+        name = f"layer{len(self.ops)}/{opcode.lower()}"
+        self.ops.append(Op(opcode, name, list(inputs), output, params))
+        return output
+
+    def mac(self, opcode: str, x: Value, w: Value, shape: Shape, **params: Any) -> Value:
+        """A convolution with one multiplier a channel."""
+        channels = shape[-1]
+        window = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
+        geometry = {"pad_top": 0, "pad_left": 0, "groups": 1, "depth_multiplier": 1}
+        zeros = {"x_zero": 3, "w_zero": 0, "y_zero": -1, "act_min": -128, "act_max": 127}
+        scaling = {
+            "bias": 40 * np.arange(-1, channels - 1, dtype=np.int32),
+            "multiplier": (1 << 30) + (noise(77, (channels,), "int32") & 0x3FFFFFFF),
+            "exponent": -7 - (np.arange(channels) % 3).astype(np.int8),
+            "requant_count": channels,
+            "arithmetic": 0,
+        }
+        every = {**window, **geometry, **zeros, **scaling, **params}
+        return self.op(opcode, [x, w], shape, **every)
+
+    def output(self, name: str, value: Value, dtype: str = "", labels: str = "") -> None:
+        dtype = dtype or value.dtype
+        scale = value.scale if value.dtype == "int8" else 0.0
+        self.outputs.append(Port(name, value, dtype, scale, value.zero_point, labels))
+
+    def program(self, **metadata: str) -> Program:
+        return Program(self.ops, self.inputs, self.outputs, metadata)
+
+
+def add_params(**changes: int) -> dict[str, int]:
+    """y = (x1 + x2) / 2, all in the same scale."""
+    m, e = HALF
+    params = {"x1_zero": -1, "x2_zero": 3, "y_zero": -1, "left_shift": 20}
+    params |= {"m1": m, "e1": e, "m2": m, "e2": e, "my": m, "ey": -19}
+    params |= {"act_min": -128, "act_max": 127, "sign2": 1}
+    return {**params, **changes}
+
+
+def fully_connected() -> Program:
+    b = Builder()
+    x = b.input("x", (1, 8))
+    y = b.mac("FULLY_CONNECTED", x, b.const(noise(1, (4, 8))), (1, 4))
+    b.output("y", y, labels="north\neast\nsouth\nwest")
+    return b.program(source="by hand")
+
+
+def conv_add_view() -> Program:
+    """A convolution, a sum in place, a view of it; uint8 outside, float32 at the end."""
+    b = Builder()
+    x = b.input("image", (1, 4, 4, 2), "uint8")
+    w = b.const(noise(2, (2, 3, 3, 2)))
+    a = b.mac("CONV_2D", x, w, (1, 4, 4, 2), pad_top=1, pad_left=1, act_min=-1)
+    s = b.op("ADD", [a, x], (1, 4, 4, 2), **add_params())
+    flat = b.view(s, (1, 32))
+    y = b.mac("FULLY_CONNECTED", flat, b.const(noise(3, (3, 32))), (1, 3), x_zero=-1, bias=None)
+    b.output("scores", y, "float32")
+    return b.program()
+
+
+def concat_slice() -> Program:
+    """Two inputs, two outputs; the table works in place."""
+    b = Builder()
+    p, q = b.input("p", (1, 3, 4)), b.input("q", (1, 2, 4))
+    both = b.op("CONCATENATION", [p, q], (1, 5, 4), axis=1)
+    begin, stride = (0, 4, 1, 0, 0, 0), (1, -2, 1, 1, 1, 1)
+    part = b.op("SLICE", [both], (1, 3, 2), begin=begin, stride=stride)
+    table = np.arange(127, -129, -1).astype(np.int8)
+    flipped = b.op("LUT", [both], (1, 5, 4), table=table)
+    b.output("part", part)
+    b.output("flipped", flipped)
+    return b.program()
+
+
+def elementwise() -> Program:
+    b = Builder()
+    m, e = HALF
+    x = b.input("x", (2, 4))
+    k = b.const(noise(4, (4,)))
+    zeros = {"x1_zero": 3, "x2_zero": 0, "y_zero": 0}
+    y = b.op("MUL", [x, k], (2, 4), **zeros, m=m, e=e - 6, act_min=-100, act_max=100)
+    y = b.op("MAXIMUM", [y, k], (2, 4))
+    y = b.op("MINIMUM", [y, x], (2, 4))
+    zeros = {"x_zero": 0, "alpha_zero": 0, "y_zero": 0}
+    y = b.op("PRELU", [y, k], (2, 4), **zeros, m1=m, e1=e + 1, m2=m, e2=e - 6)
+    b.output("y", y)
+    return b.program()
+
+
+def windows() -> Program:
+    b = Builder()
+    m, e = HALF
+    x = b.input("x", (1, 4, 4, 2))
+    w = b.const(noise(5, (1, 3, 3, 4)))
+    y = b.mac("DEPTHWISE_CONV_2D", x, w, (1, 4, 4, 4), pad_top=1, pad_left=1, depth_multiplier=2)
+    window = {"kernel_h": 2, "kernel_w": 2, "stride_h": 2, "stride_w": 2}
+    window |= {"pad_top": 0, "pad_left": 0, "act_min": -128, "act_max": 127, "offset": 0}
+    y = b.op("MAX_POOL_2D", [y], (1, 2, 2, 4), **window)
+    w = b.const(noise(6, (3, 2, 2, 4)))
+    y = b.mac("TRANSPOSE_CONV", y, w, (1, 4, 4, 3), stride_h=2, stride_w=2, x_zero=-1)
+    y = b.op("AVERAGE_POOL_2D", [y], (1, 2, 2, 3), **{**window, "offset": 128})
+    scaling = {"x_zero": -1, "y_zero": -1, "m": m, "e": e - 1}
+    b.output("mean", b.op("MEAN", [y], (1, 1, 1, 3), axes=0b0110, **scaling))
+    b.output("sum", b.op("SUM", [y], (1, 2, 2, 1), axes=0b1000, **scaling))
+    nothing = {"x_zero": 0, "y_zero": 0, "m": 0, "e": 0}
+    b.output("max", b.op("REDUCE_MAX", [y], (1, 1, 2, 3), axes=0b0010, **nothing))
+    return b.program()
+
+
+def softmax() -> Program:
+    """Tables of exp(-d / 4), good enough for a file that nobody runs."""
+    b = Builder()
+    x = b.input("x", (1, 4))
+    d = np.arange(256)
+    exp_table = np.minimum(2.0**31 * np.exp(-d / 4), 2.0**31 - 1).astype(np.int32)
+    diff_table = (-d * 2**24).clip(-(2**31) + 1).astype(np.int32)
+    b.output("p", b.op("SOFTMAX", [x], (1, 4), exp_table=exp_table))
+    tables = {"exp_table": exp_table, "diff_table": diff_table, "diff_min": -128}
+    log = b.op("LOG_SOFTMAX", [x], (1, 4), **tables, reverse_m=1 << 30, reverse_e=2)
+    b.output("log_p", log)
+    return b.program()
+
+
+def moves() -> Program:
+    b = Builder()
+    x = b.input("x", (1, 2, 3, 2))
+    y = b.op("PAD", [x], (1, 4, 3, 2), before=(0, 1, 0, 0, 0, 0), value=-7)
+    y = b.op("MIRROR_PAD", [y], (1, 4, 5, 2), before=(0, 0, 1, 0, 0, 0), reflect=1)
+    y = b.op("TRANSPOSE", [y], (1, 2, 5, 4), perm=(0, 3, 2, 1, 4, 5))
+    y = b.op("COPY", [y], (1, 2, 5, 4))
+    index = b.op("ARG_MAX", [y], (1, 2, 5, 1), "int32", axis=3)
+    more = b.const(np.arange(5, dtype=np.int32).reshape(1, 1, 5, 1), 0.0)
+    b.output("indices", b.op("CONCATENATION", [index, more], (1, 3, 5, 1), "int32", axis=1))
+    return b.program()
+
+
+def resize() -> Program:
+    b = Builder()
+    x = b.input("x", (1, 2, 2, 2))
+    y = b.op("RESIZE_BILINEAR", [x], (1, 4, 4, 2), scale_h=512, scale_w=512, half_pixel=1)
+    one, half = 0x3F800000, 0x3F000000  # float32
+    taps = np.array([[0, one, 0], [1 << 31, half, half], [3, one, 0]], np.uint32)
+    y = b.op("RESIZE_BILINEAR_U8", [y], (1, 3, 3, 2), rows=taps, cols=taps)
+    rows, cols = np.array([0, 2], np.uint32), np.array([0, 0, 1, 2, 2], np.uint32)
+    b.output("y", b.op("RESIZE_NEAREST", [y], (1, 2, 5, 2), rows=rows, cols=cols))
+    return b.program()
+
+
+PROGRAMS: dict[str, Callable[[], Program]] = {
+    "fully_connected": fully_connected,
+    "conv_add_view": conv_add_view,
+    "concat_slice": concat_slice,
+    "elementwise": elementwise,
+    "windows": windows,
+    "softmax": softmax,
+    "moves": moves,
+    "resize": resize,
+}
+GOLDEN = ("fully_connected", "conv_add_view", "concat_slice")

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds TFLite files in memory, one tensor and one operator at a time.
+
+    b = ModelBuilder()
+    x = b.input("x", (1, 8, 8, 3), "int8", 0.05, -3)
+    w = b.const("w", weights, scales=[0.01] * 4)             # (O, H, W, I), int8
+    bias = b.const("bias", biases, scales=[0.0005] * 4)      # (O,), int32
+    y = b.tensor("y", (1, 8, 8, 4), "int8", 0.1, 4)
+    b.op("CONV_2D", [x, w, bias], [y], padding="SAME", stride_h=1, stride_w=1)
+    b.output(y)
+    data = b.finish()
+
+Tensors are plain indices; `None` in an operator's inputs is an operand left out.
+Options carry the schema's own names in snake case; enum values are given by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tflite
+
+# numpy name -> TensorType
+DTYPES = {
+    "float32": tflite.TensorType.FLOAT32,
+    "int32": tflite.TensorType.INT32,
+    "uint8": tflite.TensorType.UINT8,
+    "int64": tflite.TensorType.INT64,
+    "bool": tflite.TensorType.BOOL,
+    "int16": tflite.TensorType.INT16,
+    "int8": tflite.TensorType.INT8,
+}
+
+# operator -> (options table or None, version). The versions are those at which the kernels
+# take int8, which also covers uint8 and the ranks used here.
+OPS: dict[str, tuple[str | None, int]] = {
+    "ADD": ("AddOptions", 2),
+    "ARG_MAX": ("ArgMaxOptions", 2),
+    "AVERAGE_POOL_2D": ("Pool2DOptions", 2),
+    "CONCATENATION": ("ConcatenationOptions", 2),
+    "CONV_2D": ("Conv2DOptions", 5),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", 3),
+    "DEPTH_TO_SPACE": ("DepthToSpaceOptions", 1),
+    "DEQUANTIZE": ("DequantizeOptions", 2),
+    "EXPAND_DIMS": ("ExpandDimsOptions", 1),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", 5),
+    "HARD_SWISH": ("HardSwishOptions", 1),
+    "LEAKY_RELU": ("LeakyReluOptions", 2),
+    "LOGISTIC": (None, 2),
+    "LOG_SOFTMAX": ("LogSoftmaxOptions", 2),
+    "MAXIMUM": ("MaximumMinimumOptions", 2),
+    "MAX_POOL_2D": ("Pool2DOptions", 2),
+    "MEAN": ("ReducerOptions", 2),
+    "MINIMUM": ("MaximumMinimumOptions", 2),
+    "MIRROR_PAD": ("MirrorPadOptions", 2),
+    "MUL": ("MulOptions", 2),
+    "PACK": ("PackOptions", 2),
+    "PAD": ("PadOptions", 2),
+    "PADV2": ("PadV2Options", 2),
+    "PRELU": (None, 1),
+    "QUANTIZE": ("QuantizeOptions", 2),
+    "REDUCE_MAX": ("ReducerOptions", 2),
+    "RELU": (None, 2),
+    "RELU6": (None, 2),
+    "RELU_N1_TO_1": (None, 1),
+    "RESHAPE": ("ReshapeOptions", 1),
+    "RESIZE_BILINEAR": ("ResizeBilinearOptions", 3),
+    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", 3),
+    "SLICE": ("SliceOptions", 2),
+    "SOFTMAX": ("SoftmaxOptions", 2),
+    "SPACE_TO_DEPTH": ("SpaceToDepthOptions", 2),
+    "SPLIT": ("SplitOptions", 2),
+    "SPLIT_V": ("SplitVOptions", 2),
+    "SQUEEZE": ("SqueezeOptions", 1),
+    "STRIDED_SLICE": ("StridedSliceOptions", 2),
+    "SUB": ("SubOptions", 2),
+    "SUM": ("ReducerOptions", 2),
+    "TANH": (None, 2),
+    "TRANSPOSE": ("TransposeOptions", 2),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", 3),
+    "UNPACK": ("UnpackOptions", 2),
+}
+
+# option name -> the enum whose member names it takes
+ENUMS: dict[str, type] = {
+    "fused_activation_function": tflite.ActivationFunctionType,
+    "mode": tflite.MirrorPadMode,
+    "output_type": tflite.TensorType,
+    "padding": tflite.Padding,
+}
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    quantized_dimension: int
+    data: bytes | None
+
+
+@dataclass(frozen=True)
+class _Op:
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: dict[str, Any]
+
+
+@dataclass
+class ModelBuilder:
+    """Collects one subgraph and writes it as a TFLite flatbuffer."""
+
+    _tensors: list[_Tensor] = field(default_factory=list)
+    _ops: list[_Op] = field(default_factory=list)
+    _inputs: list[int] = field(default_factory=list)
+    _outputs: list[int] = field(default_factory=list)
+
+    def tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: str,
+        scale: float | None = None,
+        zero_point: int | None = None,
+    ) -> int:
+        """Adds an activation tensor. Without a scale it carries no quantization."""
+        scales = () if scale is None else (float(scale),)
+        zeros = () if scale is None else (int(zero_point or 0),)
+        dims = tuple(int(n) for n in shape)
+        return self._add(_Tensor(name, dims, dtype, scales, zeros, 0, None))
+
+    def input(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: str,
+        scale: float | None = None,
+        zero_point: int | None = None,
+    ) -> int:
+        """Adds an activation tensor and appends it to the subgraph's inputs."""
+        index = self.tensor(name, shape, dtype, scale, zero_point)
+        self._inputs.append(index)
+        return index
+
+    def const(
+        self,
+        name: str,
+        array: np.ndarray,
+        scales: Sequence[float] | float | None = None,
+        zero_points: Sequence[int] | int | None = None,
+        quantized_dimension: int = 0,
+    ) -> int:
+        """Adds a constant. Zero points default to as many zeros as there are scales."""
+        scale_list = () if scales is None else tuple(np.ravel(scales).tolist())
+        if zero_points is None:
+            zeros: tuple[int, ...] = (0,) * len(scale_list)
+        else:
+            zeros = tuple(int(z) for z in np.ravel(zero_points))
+        array = np.asarray(array)
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        return self._add(
+            _Tensor(
+                name,
+                array.shape,
+                array.dtype.name,
+                scale_list,
+                zeros,
+                quantized_dimension,
+                little.tobytes(),
+            )
+        )
+
+    def op(
+        self,
+        kind: str,
+        inputs: Sequence[int | None],
+        outputs: Sequence[int],
+        **options: Any,
+    ) -> None:
+        """Appends an operator; operators run in the order of the calls."""
+        if kind not in OPS:
+            raise KeyError(f"unknown operator {kind}")
+        ins = tuple(-1 if t is None else t for t in inputs)
+        self._ops.append(_Op(kind, ins, tuple(outputs), options))
+
+    def output(self, *tensors: int) -> None:
+        """Appends tensors to the subgraph's outputs."""
+        self._outputs.extend(tensors)
+
+    def finish(self) -> bytes:
+        """Returns the file. Buffer 0 is the empty one that the format requires."""
+        fb = flatbuffers.Builder(1024)
+        buffers = [self._buffer(fb, None)]
+        tensors = []
+        for t in self._tensors:
+            index = 0
+            if t.data is not None:
+                index = len(buffers)
+                buffers.append(self._buffer(fb, t.data))
+            tensors.append(self._tensor(fb, t, index))
+        codes, code_index = self._operator_codes(fb)
+        ops = [self._operator(fb, o, code_index[o.kind]) for o in self._ops]
+        graph = self._subgraph(fb, tensors, ops)
+        tables = {
+            "OperatorCodes": _offsets(fb, codes),
+            "Subgraphs": _offsets(fb, [graph]),
+            "Buffers": _offsets(fb, buffers),
+        }
+        description = fb.CreateString("edgeq test")
+        tflite.ModelStart(fb)
+        tflite.ModelAddVersion(fb, 3)
+        tflite.ModelAddDescription(fb, description)
+        for name, offset in tables.items():
+            getattr(tflite, f"ModelAdd{name}")(fb, offset)
+        fb.Finish(tflite.ModelEnd(fb), file_identifier=b"TFL3")
+        return bytes(fb.Output())
+
+    def _add(self, t: _Tensor) -> int:
+        if t.dtype not in DTYPES:
+            raise KeyError(f"unknown element type {t.dtype}")
+        self._tensors.append(t)
+        return len(self._tensors) - 1
+
+    @staticmethod
+    def _buffer(fb: flatbuffers.Builder, data: bytes | None) -> int:
+        vector = None
+        if data is not None:
+            # Constants are read in place, so they start on a 16-byte boundary.
+            fb.StartVector(1, len(data), 16)
+            fb.head = fb.head - len(data)
+            fb.Bytes[fb.head : fb.head + len(data)] = data
+            vector = fb.EndVector()
+        tflite.BufferStart(fb)
+        if vector is not None:
+            tflite.BufferAddData(fb, vector)
+        return int(tflite.BufferEnd(fb))
+
+    @staticmethod
+    def _tensor(fb: flatbuffers.Builder, t: _Tensor, buffer: int) -> int:
+        name = fb.CreateString(t.name)
+        shape = fb.CreateNumpyVector(np.array(t.shape, np.int32))
+        quant = None
+        if t.scales:
+            scale = fb.CreateNumpyVector(np.array(t.scales, np.float32))
+            zero = fb.CreateNumpyVector(np.array(t.zero_points, np.int64))
+            tflite.QuantizationParametersStart(fb)
+            tflite.QuantizationParametersAddScale(fb, scale)
+            tflite.QuantizationParametersAddZeroPoint(fb, zero)
+            tflite.QuantizationParametersAddQuantizedDimension(fb, t.quantized_dimension)
+            quant = tflite.QuantizationParametersEnd(fb)
+        tflite.TensorStart(fb)
+        tflite.TensorAddShape(fb, shape)
+        tflite.TensorAddType(fb, DTYPES[t.dtype])
+        tflite.TensorAddBuffer(fb, buffer)
+        tflite.TensorAddName(fb, name)
+        if quant is not None:
+            tflite.TensorAddQuantization(fb, quant)
+        return int(tflite.TensorEnd(fb))
+
+    def _operator_codes(self, fb: flatbuffers.Builder) -> tuple[list[int], dict[str, int]]:
+        index: dict[str, int] = {}
+        codes = []
+        for op in self._ops:
+            if op.kind in index:
+                continue
+            index[op.kind] = len(codes)
+            code = getattr(tflite.BuiltinOperator, op.kind)
+            tflite.OperatorCodeStart(fb)
+            # Readers older than the 32-bit field look at the 8-bit one.
+            tflite.OperatorCodeAddDeprecatedBuiltinCode(fb, min(code, 127))
+            tflite.OperatorCodeAddBuiltinCode(fb, code)
+            tflite.OperatorCodeAddVersion(fb, OPS[op.kind][1])
+            codes.append(tflite.OperatorCodeEnd(fb))
+        return codes, index
+
+    @staticmethod
+    def _operator(fb: flatbuffers.Builder, op: _Op, code: int) -> int:
+        table = OPS[op.kind][0]
+        if table is None and op.options:
+            raise TypeError(f"{op.kind} takes no options, got {sorted(op.options)}")
+        options = None if table is None else _options(fb, table, op.options)
+        inputs = fb.CreateNumpyVector(np.array(op.inputs, np.int32))
+        outputs = fb.CreateNumpyVector(np.array(op.outputs, np.int32))
+        tflite.OperatorStart(fb)
+        tflite.OperatorAddOpcodeIndex(fb, code)
+        tflite.OperatorAddInputs(fb, inputs)
+        tflite.OperatorAddOutputs(fb, outputs)
+        if table is not None:
+            tflite.OperatorAddBuiltinOptionsType(fb, getattr(tflite.BuiltinOptions, table))
+            tflite.OperatorAddBuiltinOptions(fb, options)
+        return int(tflite.OperatorEnd(fb))
+
+    def _subgraph(self, fb: flatbuffers.Builder, tensors: list[int], ops: list[int]) -> int:
+        fields = {
+            "Tensors": _offsets(fb, tensors),
+            "Inputs": fb.CreateNumpyVector(np.array(self._inputs, np.int32)),
+            "Outputs": fb.CreateNumpyVector(np.array(self._outputs, np.int32)),
+            "Operators": _offsets(fb, ops),
+            "Name": fb.CreateString("main"),
+        }
+        tflite.SubGraphStart(fb)
+        for name, offset in fields.items():
+            getattr(tflite, f"SubGraphAdd{name}")(fb, offset)
+        return int(tflite.SubGraphEnd(fb))
+
+
+def _options(fb: flatbuffers.Builder, table: str, options: dict[str, Any]) -> int:
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, str):
+            value = getattr(ENUMS[name], value.upper())
+        elif isinstance(value, (list, tuple)):
+            value = fb.CreateNumpyVector(np.array(value, np.int32))
+        values[name] = value
+    getattr(tflite, f"{table}Start")(fb)
+    for name, value in values.items():
+        getattr(tflite, f"{table}Add{_camel(name)}")(fb, value)
+    return int(getattr(tflite, f"{table}End")(fb))
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _offsets(fb: flatbuffers.Builder, items: list[int]) -> int:
+    fb.StartVector(4, len(items), 4)
+    for item in reversed(items):
+        fb.PrependUOffsetTRelative(item)
+    return int(fb.EndVector())
