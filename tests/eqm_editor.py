@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes an .eqm file apart, changes single fields of it and puts it together with right checksums."""
+"""Takes an .eqm file apart, changes single fields and puts it together with right checksums."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Part:
 
 
 class Editor:
-    """`header` has fields to replace; `raw` functions change the finished bytes, checksums and all."""
+    """`header` has fields to replace; `raw` functions change the bytes when all else is done."""
 
     def __init__(self, data: bytes) -> None:
         self.parts: list[Part] = []

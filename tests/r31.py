@@ -46,4 +46,5 @@ def fully_connected(
     zx, zw, zy = zero_points
     acc = (x.astype(np.int64) - zx) @ (weights.astype(np.int64) - zw).T + bias
     columns = [requantize(acc[:, i], float(f)) for i, f in enumerate(factors)]
-    return np.clip(np.stack(columns, axis=1) + zy, *bounds).astype(x.dtype)
+    out: np.ndarray = np.clip(np.stack(columns, axis=1) + zy, *bounds).astype(x.dtype)
+    return out

@@ -364,8 +364,8 @@ def test_float_and_integer_outputs(net: Net) -> None:
 
 
 def test_float_input_quantized_twice(net: Net) -> None:
-    x = net.float_input((2, 6))
-    net.output(net.add(net.requantize(x), net.requantize(x)))
+    x, q = net.float_input((2, 6)), net.quant()
+    net.output(net.add(net.requantize(x, q), net.relu(net.requantize(x, q))))
     net.check()
 
 

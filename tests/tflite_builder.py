@@ -266,7 +266,7 @@ class ModelBuilder:
 
     def _operator_codes(self, fb: flatbuffers.Builder) -> tuple[list[int], dict[str, int]]:
         index: dict[str, int] = {}
-        codes = []
+        codes: list[int] = []
         for op in self._ops:
             if op.kind in index:
                 continue

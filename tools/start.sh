@@ -32,5 +32,5 @@ echo "installing edgeq[$extra] into $venv"
 
 case $what in
 example) exec "$venv/bin/python" examples/digits/run.py "$@" ;;
-test) exec "$venv/bin/python" -m pytest "$@" ;;
+test) exec "$venv/bin/pytest" "$@" ;;
 esac

@@ -39,18 +39,21 @@ def count(number: float) -> str:
 
 def short(number: float) -> str:
     """1234567 -> "1.23 M"."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g} {unit}" if number < 999.5 * limit else count(number)
-    return f"{number:.3g}"
+    return _scaled(number, ((1e9, "G"), (1e6, "M"), (1e3, "k"))) or f"{number:.3g}"
 
 
 def duration(nanoseconds: float) -> str:
     """1234567 -> "1.23 ms"."""
-    for limit, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
-        if nanoseconds >= limit:
-            return f"{nanoseconds / limit:.3g} {unit}"
-    return f"{nanoseconds:.0f} ns"
+    scaled = _scaled(nanoseconds, ((1e9, "s"), (1e6, "ms"), (1e3, "us")))
+    return scaled or f"{nanoseconds:.0f} ns"
+
+
+def _scaled(number: float, units: Sequence[tuple[float, str]]) -> str:
+    """Three digits and the unit, "" below all of them."""
+    for limit, unit in units:
+        if number >= 0.9995 * limit:
+            return f"{number / limit:.3g} {unit}"
+    return ""
 
 
 def shape(dims: Sequence[int]) -> str:

@@ -292,6 +292,8 @@ class _Reader:
             if tensor >= len(self.tensors):
                 _fail(f"{what}: argument {k} is tensor {tensor} of {len(self.tensors)}")
         output = args[end - 1]
+        if self.tensors[output].kind != "activation":
+            _fail(f"{what}: it writes tensor {output}, which is no activation")
         decoded = self._params(opcode, what, params, params_size, output)
         return Op(i, opcode, text, tuple(args[first : end - 1]), output, decoded)
 

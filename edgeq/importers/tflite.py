@@ -15,6 +15,7 @@ from .tflite_context import MAX_TENSOR_BYTES, Builder, OpContext, Refused, Shape
 from .tflite_file import DTYPES, OpRecord, TFLiteFile, read
 
 MAX_LABEL_BYTES = 65536
+MAX_ARCHIVE_FILES = 64
 RULES = {**tflite_ops.RULES, **tflite_moves.RULES}
 
 
@@ -184,26 +185,29 @@ def _fixed(
     return tuple(int(d) for d in shape)
 
 
+def _has_archive(data: bytes) -> bool:
+    """Whether the file ends with a zip archive: its last record, then a comment up to the end."""
+    end = data.rfind(b"PK\5\6")
+    return end >= 0 and end + 22 + int.from_bytes(data[end + 20 : end + 22], "little") == len(data)
+
+
 def _labels(file: TFLiteFile, outputs: list[Tensor]) -> dict[Tensor, str]:
     """Label files of the archive that TFLite metadata appends to the file, by size."""
     found: dict[Tensor, str] = {}
-    end = file.data.rfind(b"PK\5\6")  # of the record that ends an archive; then its comment
-    if end < 0 or end + 22 + int.from_bytes(file.data[end + 20 : end + 22], "little") != len(
-        file.data
-    ):
+    if not _has_archive(file.data):
         return found
     try:
         with zipfile.ZipFile(io.BytesIO(file.data)) as archive:
-            for info in archive.infolist():
+            for info in archive.infolist()[:MAX_ARCHIVE_FILES]:
                 if not info.filename.endswith(".txt") or info.file_size > MAX_LABEL_BYTES:
                     continue
                 with archive.open(info) as f:
                     text = f.read(MAX_LABEL_BYTES).decode("utf-8", errors="replace")
-                lines = [line.strip().replace("\0", "") for line in text.splitlines()]
+                lines = [x.strip() for x in text.replace("\0", "").rstrip().split("\n")]
                 for t in reversed(outputs):
-                    if t not in found and t.shape and t.shape[-1] == len(lines) > 0:
+                    if t not in found and t.shape[-1:] == (len(lines),) and any(lines):
                         found[t] = "\n".join(lines)
                         break
     except Exception as e:  # zipfile has many ways to say that an archive is damaged
-        raise FormatError(f"{file.source}: the labels at its end are damaged") from e
+        raise FormatError(f"{file.source}: the archive of labels at its end is damaged") from e
     return found

@@ -44,7 +44,7 @@ class Builder:
         self.values: dict[int, Tensor] = {}
         self.strict_shapes = True  # whether the file's shapes must be those that follow
         self._folded = 0
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}  # how often each was used
 
     def tensor(self, index: int, shape: Shape, data: Array | None = None) -> Tensor:
         """A tensor like record `index`; legacy uint8 becomes int8."""
@@ -84,12 +84,8 @@ class Builder:
     def node_name(self, name: str) -> str:
         """`name`, shortened, with a number where it was used before."""
         short = short_name(name)
-        unique, n = short, 1
-        while unique in self._names:
-            n += 1
-            unique = f"{short[: MAX_NAME - 5]}_{n}" if len(short) > MAX_NAME - 5 else f"{short}_{n}"
-        self._names.add(unique)
-        return unique
+        count = self._names[short] = self._names.get(short, 0) + 1
+        return short if count == 1 else f"{short[: MAX_NAME - 6]}_{count}"
 
 
 class OpContext:

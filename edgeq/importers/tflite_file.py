@@ -22,7 +22,9 @@ from ..errors import DependencyError, EdgeqError, FormatError
 
 Array = npt.NDArray[Any]
 
-MAX_RECORDS = 65536  # tensors, operators, buffers, operator codes
+MAX_RECORDS = 65536  # tensors, buffers, operator codes
+MAX_OPS = 16384
+MAX_PORTS = 256
 MAX_RANK = 16
 # numpy type of a constant's elements; the other types are refused where they are used
 DTYPES = {
@@ -257,7 +259,7 @@ class _Reader:
         codes = [self.code(c) for c in self.tables(model, "OperatorCodes")]
         ops = [
             self.operator(i, o, codes, len(tensors))
-            for i, o in enumerate(self.tables(graph, "Operators"))
+            for i, o in enumerate(self.tables(graph, "Operators", MAX_OPS))
         ]
         result = TFLiteFile(
             data=self.data,
@@ -271,6 +273,10 @@ class _Reader:
             name=self.text(graph.Name()),
             buffers=buffers,
         )
+        if max(len(result.inputs), len(result.outputs)) > MAX_PORTS:
+            raise self.wrong(
+                f"{len(result.inputs)} inputs and {len(result.outputs)} outputs; {MAX_PORTS} fit"
+            )
         if min(result.inputs + result.outputs, default=0) < 0:
             raise self.wrong("an input or output of the network is left out")
         return result

@@ -59,9 +59,8 @@ def _transpose(op: OpContext) -> None:
 
 
 def _concatenation(op: OpContext) -> None:
+    op.expect(1, 65535)
     xs = op.tensors()
-    if not xs:
-        raise op.wrong("it has no inputs")
     if op.option("FusedActivationFunction") != 0:
         raise Refused("a fused activation function is not supported here")
     axis = op.axis(op.option("Axis"), len(xs[0].shape))
@@ -109,8 +108,9 @@ def _emit_split(op: OpContext, sizes: list[int], axis: int, i: int) -> None:
 
 
 def _pack(op: OpContext) -> None:
+    op.expect(1, 65535)
     xs = op.tensors()
-    if not xs or any(x.shape != xs[0].shape for x in xs):
+    if any(x.shape != xs[0].shape for x in xs):
         raise op.wrong(f"shapes {', '.join(str(x.shape) for x in xs[:8])} differ")
     shape = xs[0].shape
     axis = op.axis(op.option("Axis"), len(shape) + 1)
@@ -210,7 +210,8 @@ def _strided_slice(op: OpContext) -> None:
         e = None if op.option("EndMask") >> k & 1 else end[k]
         f, n = _strided_axis(d, b, e, strides[k], offset)
         if op.option("ShrinkAxisMask") >> k & 1:
-            if not 0 <= f < d:
+            # With a negative stride the reference writes nothing.
+            if not 0 <= f < d or strides[k] < 0:
                 raise op.wrong(f"index {begin[k]} of dimension {len(first)} of {x.shape}")
             n = 1
         else:

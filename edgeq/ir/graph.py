@@ -7,7 +7,7 @@ none. Shapes are static, layouts are NHWC, legacy uint8 tensors are int8 already
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -169,14 +169,17 @@ class Graph:
         users: dict[Tensor, list[Node]] = {}
         for n in self.nodes:
             for t in n.inputs:
-                if t is not None and n not in users.setdefault(t, []):
+                if t is not None and users.setdefault(t, [n])[-1] is not n:
                     users[t].append(n)
         return users
 
-    def replace(self, old: Tensor, new: Tensor) -> None:
-        """Makes every reader of `old`, the graph's outputs included, read `new`."""
+    def read_instead(self, new: Mapping[Tensor, Tensor]) -> None:
+        """Makes every node that reads a key of `new` read its value."""
         for n in self.nodes:
-            n.inputs = [new if t is old else t for t in n.inputs]
+            n.inputs = [None if t is None else new.get(t, t) for t in n.inputs]
+
+    def move_ports(self, old: Tensor, new: Tensor) -> None:
+        """Makes `new` the output wherever `old` is one."""
         self.outputs = [new if t is old else t for t in self.outputs]
         if old in self.labels:
             self.labels[new] = self.labels.pop(old)

@@ -9,22 +9,28 @@ from .fold import remove_dead
 
 
 def clean(graph: Graph) -> Graph:
+    """One walk: when a node is looked at, what it reads is already in its final form."""
+    new: dict[Tensor, Tensor] = {}  # vanished tensor -> the one that took its place
+    producers: dict[Tensor, Node] = {}
+    quantized: dict[Tensor, list[Tensor]] = {}
+    nodes = []
     for node in graph.nodes:
-        if node.op == "TRANSPOSE" and _keeps_order(node):
-            node.op, node.attrs = "RESHAPE", NoAttrs()
-    changed = True
-    while changed:
-        changed = _merge_reshapes(graph) or _drop_identities(graph) or _share_quantizes(graph)
+        node.inputs = [None if t is None else new.get(t, t) for t in node.inputs]
+        _simplify(node, producers)
+        place = _stand_in(node, quantized)
+        if place is not None and _can_stand_in(graph, node.output, place):
+            new[node.output] = place
+            continue
+        if place is not None and place is node.inputs[0]:
+            node.op, node.attrs = "COPY", NoAttrs()
+        nodes.append(node)
+        producers.update((t, node) for t in node.outputs)
+        if node.op == "QUANTIZE":
+            quantized.setdefault(node.input(0), []).append(node.output)
+    graph.nodes = nodes
     remove_dead(graph)
     graph.verify()
     return graph
-
-
-def _keeps_order(node: Node) -> bool:
-    """Whether a TRANSPOSE moves only dimensions of 1: the bytes stay in place."""
-    shape = node.input(0).shape
-    order = [p for p in node.attrs.perm if shape[p] != 1]
-    return order == sorted(order)
 
 
 def same_meaning(a: Tensor, b: Tensor) -> bool:
@@ -32,6 +38,19 @@ def same_meaning(a: Tensor, b: Tensor) -> bool:
     if a.dtype != b.dtype or a.source_dtype != b.source_dtype:
         return False
     return a.qparams is b.qparams or (a.qparams is not None and a.qparams.same(b.qparams))
+
+
+def _simplify(node: Node, producers: dict[Tensor, Node]) -> None:
+    """A TRANSPOSE that moves only dimensions of 1 is a RESHAPE; RESHAPE reads no RESHAPE."""
+    if node.op == "TRANSPOSE":
+        shape = node.input(0).shape
+        order = [p for p in node.attrs.perm if shape[p] != 1]
+        if order == sorted(order):
+            node.op, node.attrs = "RESHAPE", NoAttrs()
+    if node.op == "RESHAPE":
+        before = producers.get(node.input(0))
+        if before is not None and before.op == "RESHAPE":
+            node.inputs = list(before.inputs)
 
 
 def _is_identity(node: Node) -> bool:
@@ -42,54 +61,26 @@ def _is_identity(node: Node) -> bool:
         return False
     if node.op == "SLICE":
         return all(s > 0 for s in node.attrs.stride)
-    if node.op == "TRANSPOSE":
-        return bool(node.attrs.perm == tuple(range(len(x.shape))))
     return node.op in ("RESHAPE", "QUANTIZE", "PAD", "MIRROR_PAD", "CONCATENATION", "SPLIT")
 
 
-def _drop_identities(graph: Graph) -> bool:
-    changed = False
-    for node in list(graph.nodes):
-        if not _is_identity(node):
-            continue
-        x, y = node.input(0), node.output
-        if y in graph.outputs:
-            # The port's name and storage are y's own: x must be free to take its place.
-            if x in graph.outputs or x in graph.inputs or x.is_const:
-                node.op, node.attrs = "COPY", NoAttrs()
-                continue
-            x.name = y.name
-        graph.replace(y, x)
-        graph.nodes.remove(node)
-        changed = True
-    return changed
+def _stand_in(node: Node, quantized: dict[Tensor, list[Tensor]]) -> Tensor | None:
+    """The tensor that holds what `node` computes: its input, or the output of an equal node."""
+    if _is_identity(node):
+        return node.input(0)
+    if node.op == "QUANTIZE":
+        for other in quantized.get(node.input(0), [])[:8]:
+            if same_meaning(other, node.output):
+                return other
+    return None
 
 
-def _merge_reshapes(graph: Graph) -> bool:
-    changed = False
-    producers = graph.producers()
-    for node in graph.nodes:
-        if node.op != "RESHAPE":
-            continue
-        before = producers.get(node.input(0))
-        if before is not None and before.op == "RESHAPE":
-            node.inputs = list(before.inputs)
-            changed = True
-    if changed:
-        remove_dead(graph)
-    return changed
-
-
-def _share_quantizes(graph: Graph) -> bool:
-    seen: dict[Tensor, list[Node]] = {}
-    for node in list(graph.nodes):
-        if node.op != "QUANTIZE":
-            continue
-        x, y = node.input(0), node.output
-        for other in seen.setdefault(x, []):
-            if same_meaning(other.output, y) and y not in graph.outputs:
-                graph.nodes.remove(node)
-                graph.replace(y, other.output)
-                return True
-        seen[x].append(node)
-    return False
+def _can_stand_in(graph: Graph, y: Tensor, x: Tensor) -> bool:
+    """Gives x the ports of y; False where y has some and x is a port or a constant itself."""
+    if y not in graph.outputs:
+        return True
+    if x in graph.outputs or x in graph.inputs or x.is_const:
+        return False
+    x.name = y.name
+    graph.move_ports(y, x)
+    return True

@@ -10,92 +10,119 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir.graph import Graph, Node, QParams, Tensor
+from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import NoAttrs
+from .clean import same_meaning
 from .fold import remove_dead
 
 _MOVES = ("RESHAPE", "TRANSPOSE", "SLICE")
+_MAX_CHAIN = 16  # float32 moves between an input and its QUANTIZE
 
 
 def absorb_edges(graph: Graph) -> Graph:
-    while _swap_with_moves(graph):
-        pass
-    for i in range(len(graph.inputs)):
-        _absorb_input(graph, i)
-    for i in range(len(graph.outputs)):
-        _absorb_output(graph, i)
+    _lift_quantizes(graph)
+    _sink_dequantizes(graph)
+    remove_dead(graph)
+    _absorb_inputs(graph)
+    _absorb_outputs(graph)
     remove_dead(graph)
     graph.verify()
     return graph
 
 
-def _swap_with_moves(graph: Graph) -> bool:
-    """Brings float32 moves to the quantized side: QUANTIZE goes before them, DEQUANTIZE behind."""
+def _lift_quantizes(graph: Graph) -> None:
+    """QUANTIZE behind float32 moves goes before them."""
     producers = graph.producers()
-    for k, node in enumerate(graph.nodes):
-        before = producers.get(node.input(0)) if node.inputs and node.inputs[0] else None
-        if before is None:
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        chain: list[Node] = []
+        x = node.input(0)
+        while node.op == "QUANTIZE" and x in producers and len(chain) < _MAX_CHAIN:
+            move = producers[x]
+            if move.op not in _MOVES or x.dtype != "float32":
+                break
+            chain.append(move)
+            x = move.input(0)
+        if not chain:
+            nodes.append(node)
             continue
-        if node.op == "QUANTIZE" and before.op in _MOVES and before.output.dtype == "float32":
-            x, q, y = before.input(0), node.output.qparams, node.output
-        elif node.op in _MOVES and before.op == "DEQUANTIZE":
-            x, q, y = before.input(0), before.input(0).qparams, node.output
+        y = node.output
+        t = _quantized(y, x.shape, y)
+        nodes.append(replace(node, inputs=[x], outputs=[t]))
+        for k, move in enumerate(reversed(chain)):
+            last = k == len(chain) - 1
+            to = y if last else _quantized(y, move.output.shape, y)
+            nodes.append(replace(move, inputs=[t], outputs=[to]))
+            t = to
+    graph.nodes = nodes
+
+
+def _sink_dequantizes(graph: Graph) -> None:
+    """DEQUANTIZE before float32 moves goes behind them."""
+    producers: dict[Tensor, Node] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        new = [node]
+        before = producers.get(node.input(0)) if node.op in _MOVES else None
+        if before is not None and before.op == "DEQUANTIZE":
+            q = before.input(0)
+            if q.qparams is not None and not q.qparams.per_channel:
+                middle = _quantized(node.output, node.output.shape, q)
+                new = [
+                    replace(node, inputs=[q], outputs=[middle]),
+                    replace(before, inputs=[middle], outputs=node.outputs),
+                ]
+        nodes += new
+        producers.update((t, n) for n in new for t in n.outputs)
+    graph.nodes = nodes
+
+
+def _quantized(named: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    name = f"{named.name}/quantized"
+    return Tensor(name, shape, "int8", like.qparams, None, like.source_dtype)
+
+
+def _absorb_inputs(graph: Graph) -> None:
+    consumers = graph.consumers()
+    new: dict[Tensor, Tensor] = {}
+    for i, x in enumerate(graph.inputs):
+        users = consumers.get(x, [])
+        if x in graph.outputs or not users or any(n.op != "QUANTIZE" for n in users):
+            continue
+        first = users[0].output
+        if not all(same_meaning(n.output, first) for n in users):
+            continue
+        q = first.qparams
+        if q is None or (x.dtype != "float32" and not q.same(x.qparams)):
+            continue
+        graph.inputs[i] = t = replace(first, name=x.name)
+        for n in users:
+            if n.output in graph.outputs:
+                n.op, n.inputs = "COPY", [t]
+            else:
+                new[n.output] = t
+    graph.nodes = [n for n in graph.nodes if n.output not in new]
+    graph.read_instead(new)
+
+
+def _absorb_outputs(graph: Graph) -> None:
+    producers, consumers = graph.producers(), graph.consumers()
+    gone: set[Tensor] = set()
+    for y in list(graph.outputs):
+        node = producers.get(y)
+        if node is None or y in gone or node.op not in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        x = node.input(0)
+        if y in consumers or x.dtype != "int8" or x.qparams is None or x.qparams.per_channel:
+            continue
+        if node.op == "QUANTIZE" and not x.qparams.same(y.qparams):
+            continue
+        if x in graph.outputs or x in graph.inputs or x.is_const:
+            quantized = replace(x, name=y.name, data=None)
+            node.op, node.attrs, node.outputs = "COPY", NoAttrs(), [quantized]
         else:
-            continue
-        if q is None or q.per_channel:
-            continue
-        graph.nodes[k : k + 1] = _swapped(node, before, x, q, y)
-        return True
-    return False
-
-
-def _swapped(node: Node, before: Node, x: Tensor, q: QParams, y: Tensor) -> list[Node]:
-    """`before` and `node` in the other order, from x to y."""
-    source = y.source_dtype if node.op == "QUANTIZE" else x.source_dtype
-    shape = x.shape if node.op == "QUANTIZE" else y.shape
-    middle = Tensor(f"{y.name}/quantized", shape, "int8", q, None, source)
-    first = replace(node, inputs=[x], outputs=[middle])
-    second = replace(before, inputs=[middle], outputs=[y])
-    return [first, second]
-
-
-def _absorb_input(graph: Graph, i: int) -> None:
-    x = graph.inputs[i]
-    users = graph.consumers().get(x, [])
-    if x in graph.outputs or not users or any(n.op != "QUANTIZE" for n in users):
-        return
-    first = users[0].output
-    q = first.qparams
-    if q is None or any(
-        not q.same(n.output.qparams) or n.output.source_dtype != first.source_dtype for n in users
-    ):
-        return
-    if x.dtype != "float32" and not q.same(x.qparams):
-        return
-    graph.inputs[i] = t = replace(first, name=x.name)
-    for n in users:
-        if n.output in graph.outputs:
-            n.op, n.inputs = "COPY", [t]
-        else:
-            graph.nodes.remove(n)
-            graph.replace(n.output, t)
-
-
-def _absorb_output(graph: Graph, i: int) -> None:
-    y = graph.outputs[i]
-    node = graph.producers().get(y)
-    if node is None or node.op not in ("QUANTIZE", "DEQUANTIZE") or graph.consumers().get(y):
-        return
-    x = node.input(0)
-    if x.dtype != "int8" or x.qparams is None or x.qparams.per_channel:
-        return
-    if node.op == "QUANTIZE" and not x.qparams.same(y.qparams):
-        return
-    if x in graph.outputs or x in graph.inputs or x.is_const:
-        quantized = replace(x, name=y.name, data=None)
-        node.op, node.attrs, node.outputs = "COPY", NoAttrs(), [quantized]
-    else:
-        quantized = x
-        quantized.name = y.name
-        graph.nodes.remove(node)
-    graph.replace(y, quantized)
+            quantized = x
+            quantized.name = y.name
+        gone.add(y)
+        graph.move_ports(y, quantized)
+    graph.nodes = [n for n in graph.nodes if n.output not in gone]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir.graph import Graph, Node
+from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import Conv2D, DepthwiseConv2D
 from .clean import same_meaning
 from .fold import remove_dead
@@ -26,27 +26,35 @@ _RELUS = ("RELU", "RELU6", "RELU_N1_TO_1")
 _MIN_SCALE = 1e-6
 
 
+Consumers = dict[Tensor, list[Node]]
+
+
 def fuse(graph: Graph) -> Graph:
-    for node in list(graph.nodes):
+    consumers = graph.consumers()
+    for node in reversed(graph.nodes):  # of two PADs in a row the second goes first
         if node.op == "PAD":
-            _fuse_pad(graph, node)
-        elif node.op in _RELUS:
-            _fuse_relu(graph, node)
+            _fuse_pad(graph, node, consumers)
     remove_dead(graph)
+    producers, consumers = graph.producers(), graph.consumers()
+    fused = {
+        n for n in graph.nodes if n.op in _RELUS and _fuse_relu(graph, n, producers, consumers)
+    }
+    graph.nodes = [n for n in graph.nodes if n not in fused]
     graph.verify()
     return graph
 
 
-def _fuse_pad(graph: Graph, pad: Node) -> None:
+def _fuse_pad(graph: Graph, pad: Node, consumers: Consumers) -> None:
     """Padding by the zero point contributes nothing to a sum, like a convolution's own padding."""
     x, y, a = pad.input(0), pad.output, pad.attrs
     if len(x.shape) != 4 or y in graph.outputs or not same_meaning(x, y) or x.qparams is None:
         return
     if a.value != x.qparams.zero_point or a.before[0] or a.after[0] or a.before[3] or a.after[3]:
         return
-    users = graph.consumers().get(y, [])
+    users = consumers.get(y, [])
     if not users or not all(_takes_padding(n, pad) for n in users):
         return
+    consumers[x] = [n for n in consumers[x] if n is not pad] + users
     for n in users:
         n.inputs[0] = x
         n.attrs = replace(
@@ -72,7 +80,9 @@ def _takes_padding(conv: Node, pad: Node) -> bool:
     return True
 
 
-def _fuse_relu(graph: Graph, relu: Node) -> None:
+def _fuse_relu(
+    graph: Graph, relu: Node, producers: dict[Tensor, Node], consumers: Consumers
+) -> bool:
     """The activation of an op that has none, where both sides have one scale and zero point.
 
     The standalone op is clamp(zy + R31(x - zx; sx / sy)). With equal parameters the multiplier is
@@ -82,13 +92,14 @@ def _fuse_relu(graph: Graph, relu: Node) -> None:
     does not matter. The producer's own clamp to [-128, 127] is implied by them.
     """
     x, y = relu.input(0), relu.output
-    producer = graph.producers().get(x)
+    producer = producers.get(x)
     if producer is None or producer.op not in _CLAMPING or producer.attrs.activation != "NONE":
-        return
-    if x in graph.outputs or graph.consumers()[x] != [relu] or not same_meaning(x, y):
-        return
+        return False
+    if x in graph.outputs or consumers[x] != [relu] or not same_meaning(x, y):
+        return False
     if y.qparams is None or y.qparams.per_channel or y.qparams.scale < _MIN_SCALE:
-        return
+        return False
     producer.attrs = replace(producer.attrs, activation=relu.op)
     producer.outputs = [y]
-    graph.nodes.remove(relu)
+    producers[y] = producer
+    return True

@@ -34,7 +34,7 @@ class Lowering:
         if t not in self.values:
             if t.data is None:
                 raise Refused("it comes from an op that could not be lowered", t)
-            self.bind(t, new_value(t, data=np.ascontiguousarray(t.data)))
+            self.bind(t, new_value(t, data=np.ascontiguousarray(t.data).reshape(t.shape)))
         return self.values[t]
 
     def bind(self, t: Tensor, value: Value) -> None:

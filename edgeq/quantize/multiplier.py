@@ -20,7 +20,7 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 
 E_MIN, E_MAX = -31, 30
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+INT32_MAX = 2**31 - 1
 
 # Real bounds of the fused activations; None: the type's own bound.
 ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {

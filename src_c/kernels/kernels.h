@@ -66,8 +66,8 @@ typedef struct eq_kernels {
     int32_t (*sum)(size_t n, const int8_t *x);
 
     /* One output pixel from four input pixels: y[c], c < channels, of s = sum_i x[i][c] * w[i].
-     * bilinear: s / 2^20 rounded half away from zero; the weights are convex after pixels that are the
-     * same were added up, so y is an int8; |s| <= 2^29 in whichever order. */
+     * bilinear: s / 2^20 rounded half away from zero. |s| <= 2^29 in whichever order of summation; a
+     * weight is negative only if two pixels are the same one, so that y is between the pixels. */
     void (*bilinear)(size_t channels, const int8_t *const x[4], const int32_t w[4], int8_t *y);
     /* bilinear_u8: v = sum_i (x[i][c] + 128) * w[i] + 2^19, y = clamp(v >> 20, 0, 255) - 128;
      * sum_i |w[i]| <= 2^22 + 4. Returns 1 if any (v + 2^10) modulo 2^20 is below 2^11, else 0. */
@@ -79,8 +79,8 @@ typedef struct eq_kernels {
 
     /* One row of n > 0 elements; y may be x. docs/NUMERICS.md, Softmax. With d[i] = max(x) - x[i]:
      * softmax: the exponentials are summed in Q12.19, at most to 2^32 - 1 (rows of 8192 elements).
-     * exp_table[0] = 2^31 - 1, the others in [0, 2^31). The reference's last shift is undefined from a
-     * sum of 512 (Q12.19: 2^28) on; here it is the exact division by 2^(that shift).
+     * exp_table[0] = 2^31 - 1, the others in [0, 2^31). The reference's last shift is undefined above
+     * 31, which is from a sum of 512 (2^28) on; here that quotient is below 1/2 and rounds to 0.
      * log_softmax: summed likewise, at most to 2^31 - 1. diff_table[d] in (-2^31, 0]. */
     void (*softmax)(size_t n, const int8_t *x, int8_t *y, const int32_t exp_table[256]);
     void (*log_softmax)(size_t n, const int8_t *x, int8_t *y, const int32_t exp_table[256],

@@ -10,7 +10,7 @@ static int32_t dim_from_right(const eq_file_tensor *t, uint32_t axis)
     return axis < t->rank ? t->dims[t->rank - 1 - axis] : 1;
 }
 
-/* y has the larger rank; each of its dims is that of both operands, or of one where the other has 1. */
+/* y has the larger rank; a dim of it is that of both operands, or of one if the other has 1. */
 static eq_status check_broadcast(const eq_node *node)
 {
     const eq_file_tensor *x1 = eq_arg(node, 0), *x2 = eq_arg(node, 1), *y = eq_out(node);
@@ -69,8 +69,8 @@ static void plan_rows(const eq_node *node, row_plan *plan)
     }
 }
 
-typedef void row_function(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
-                          int8_t *y);
+typedef void row_function(const eq_node *node, const row_plan *plan, const int8_t *x1,
+                          const int8_t *x2, int8_t *y);
 
 static void run_rows(const eq_node *node, row_function *row)
 {
@@ -156,8 +156,8 @@ const eq_op_def eq_op_mul = {2, 2, true, validate_mul, NULL, run_mul};
 
 /* ---- MAXIMUM, MINIMUM */
 
-static void maximum_row(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
-                        int8_t *y)
+static void maximum_row(const eq_node *node, const row_plan *plan, const int8_t *x1,
+                        const int8_t *x2, int8_t *y)
 {
     node->kernels->maximum(plan->n, x1, plan->step1, x2, plan->step2, y);
 }
@@ -169,8 +169,8 @@ static void run_maximum(const eq_node *node)
 
 const eq_op_def eq_op_maximum = {2, 2, true, check_broadcast, NULL, run_maximum};
 
-static void minimum_row(const eq_node *node, const row_plan *plan, const int8_t *x1, const int8_t *x2,
-                        int8_t *y)
+static void minimum_row(const eq_node *node, const row_plan *plan, const int8_t *x1,
+                        const int8_t *x2, int8_t *y)
 {
     node->kernels->minimum(plan->n, x1, plan->step1, x2, plan->step2, y);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * PAD, MIRROR_PAD: elements of 1, 2, 4 or 8 bytes. The output is written once, from front to back. */
+ * PAD, MIRROR_PAD: elements of 1, 2, 4 or 8 bytes. The output is written once, front to back. */
 #include <string.h>
 
 #include "ops/walk.h"
@@ -21,8 +21,8 @@ static eq_status check_pads(const eq_node *node, const int32_t before[EQ_MAX_RAN
     for (uint32_t a = 0; a < EQ_MAX_RANK; a++) {
         const int64_t room = a < x->rank ? (int64_t)y->dims[a] - x->dims[a] : 0;
         if (before[a] < 0 || before[a] > room)
-            return eq_node_error(node, "axis %u: padding before is %d, the output is larger by %l", a,
-                                 before[a], room);
+            return eq_node_error(node, "axis %u: padding before is %d, the output is larger by %l",
+                                 a, before[a], room);
     }
     return EQ_OK;
 }

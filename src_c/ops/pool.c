@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * MAX_POOL_2D, AVERAGE_POOL_2D. Pixels in the padding do not count: a window is the list of pointers to
- * its pixels inside of the input. */
+ * MAX_POOL_2D, AVERAGE_POOL_2D. Pixels in the padding do not count: a window is a list of pointers
+ * to its pixels inside of the input. */
 #include "ops/ops.h"
 
 enum { MAX_TAPS = 1 << 22 }; /* of a window: 2^22 * 256 keeps every sum in int32 */
@@ -33,16 +33,17 @@ static eq_status check_axis(const eq_node *node, const char *axis, int32_t size,
                             uint16_t kernel, uint16_t stride, int32_t pad)
 {
     if (kernel == 0 || stride == 0)
-        return eq_node_error(node, "%s: kernel %d and stride %d must be positive", axis, kernel, stride);
+        return eq_node_error(node, "%s: kernel %d and stride %d must be positive", axis, kernel,
+                             stride);
     if (pad < 0 || pad >= kernel)
         return eq_node_error(node, "%s: padding is %d, must be in [0, %d)", axis, pad, kernel);
     const int64_t last = ((int64_t)out - 1) * stride - pad;
     if (last >= size)
-        return eq_node_error(node, "%s: window %d starts at %l, behind the input of %d", axis, out - 1,
-                             last, size);
+        return eq_node_error(node, "%s: window %d starts at %l, behind the input of %d", axis,
+                             out - 1, last, size);
     if (last + stride + kernel <= size)
-        return eq_node_error(node, "%s: %d windows leave room for another in the input of %d", axis, out,
-                             size);
+        return eq_node_error(node, "%s: %d windows leave room for another in the input of %d", axis,
+                             out, size);
     return EQ_OK;
 }
 
@@ -57,9 +58,11 @@ static eq_status check_pool(const eq_node *node)
     EQ_TRY(eq_check_dim(node, "output", y, 0, x->dims[0]));
     EQ_TRY(eq_check_dim(node, "output", y, 3, x->dims[3]));
     EQ_TRY(check_axis(node, "rows", x->dims[1], y->dims[1], p->kernel_h, p->stride_h, p->pad_top));
-    EQ_TRY(check_axis(node, "columns", x->dims[2], y->dims[2], p->kernel_w, p->stride_w, p->pad_left));
+    EQ_TRY(check_axis(node, "columns", x->dims[2], y->dims[2], p->kernel_w, p->stride_w,
+                      p->pad_left));
     if (most_taps(node) > MAX_TAPS)
-        return eq_node_error(node, "a window has %z pixels, the limit is %d", most_taps(node), MAX_TAPS);
+        return eq_node_error(node, "a window has %z pixels, the limit is %d", most_taps(node),
+                             MAX_TAPS);
     EQ_TRY(eq_check_range(node, "act_max", p->act_max, -128, 127));
     return eq_check_range(node, "act_min", p->act_min, -128, p->act_max);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * MEAN, SUM, REDUCE_MAX over any set of axes. The outputs are walked in order, a block of the innermost
- * kept axis at a time, so that a few accumulators on the stack are all the memory that is needed. */
+ * MEAN, SUM, REDUCE_MAX over any set of axes. The outputs are walked in order, a block of the
+ * innermost kept axis at a time, so that a few accumulators on the stack suffice. */
 #include <string.h>
 
 #include "core/numerics.h"
@@ -79,7 +79,8 @@ static eq_status check_sum(const eq_node *node)
     EQ_TRY(check_reduction(node));
     plan_reduction(node, p->axes, &plan);
     if (plan.count > (size_t)INT32_MAX / 256)
-        return eq_node_error(node, "a sum of %z elements, the limit is %d", plan.count, INT32_MAX / 256);
+        return eq_node_error(node, "a sum of %z elements, the limit is %d", plan.count,
+                             INT32_MAX / 256);
     EQ_TRY(eq_check_range(node, "x_zero", p->x_zero, -128, 127));
     return eq_check_range(node, "y_zero", p->y_zero, -128, 127);
 }
@@ -105,8 +106,8 @@ static eq_status validate_reduce_max(const eq_node *node)
     const eq_reduce_params *p = node->params;
     EQ_TRY(check_reduction(node));
     if (p->x_zero != 0 || p->y_zero != 0 || p->m != 0 || p->e != 0)
-        return eq_node_error(node, "x_zero, y_zero, m and e are %d, %d, %d and %d, must be 0", p->x_zero,
-                             p->y_zero, p->m, p->e);
+        return eq_node_error(node, "x_zero, y_zero, m and e are %d, %d, %d and %d, must be 0",
+                             p->x_zero, p->y_zero, p->m, p->e);
     return EQ_OK;
 }
 

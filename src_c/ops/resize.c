@@ -27,8 +27,8 @@ static void corners(const int8_t *image, size_t width, size_t channels, const si
 
 /* ---- RESIZE_BILINEAR */
 
-/* Positions in Q10. Before the first sample one is negative, -512 at least: both samples are then the
- * first one and the weights 1024 - p and p, which add up to 1024 as always. */
+/* Positions in Q10. Before the first sample one is negative, -512 at least: both samples are then
+ * the first one and the weights 1024 - p and p, which add up to 1024 as always. */
 typedef struct sample {
     size_t index[2];
     int32_t weight[2]; /* Q10, |w0| + |w1| <= 2048 */
@@ -56,8 +56,8 @@ static eq_status check_scale(const eq_node *node, const char *what, int32_t scal
     EQ_TRY(eq_check_range(node, what, scale, 0, INT32_MAX));
     const int64_t last = position((int64_t)out - 1, scale, p->half_pixel);
     if (last > INT32_MAX - 1023 || last / 1024 >= size)
-        return eq_node_error(node, "%s is %d: output %d lies at %l / 1024 of %d", what, scale, out - 1,
-                             last, size);
+        return eq_node_error(node, "%s is %d: output %d lies at %l / 1024 of %d", what, scale,
+                             out - 1, last, size);
     return EQ_OK;
 }
 
@@ -101,17 +101,18 @@ const eq_op_def eq_op_resize_bilinear = {1, 1, false, validate_bilinear, NULL, r
  *
  *     s = ((u0*r0)*c0 + (u1*r1)*c0 + (u2*r0)*c1 + (u3*r1)*c1) + 1/2
  *
- * in IEEE binary32 for row weights r and column weights c: each product and each sum, from left to right,
- * rounded to nearest even. The bilinear_u8 slot computes S, the same with the four products r*c rounded
- * to Q20 and nothing else rounded. Where S is not close to an integer, s and S have the same floor:
- *   Per axis |w0| + |w1| <= 2 + 2^-29, so the exact terms u*r*c have a sum of magnitudes below 1020.01.
- *   Two roundings of each: relative 2^-23 + 2^-48, in total below 2^-13. Four sums below 1024 in
- *   magnitude: 2^-15 each, 2^-13 in total. Hence s is within 2^-12 of the exact value.
- *   S: four weights off by 2^-21 at most, times 255: within 1020 * 2^-21 < 2^-11 of the exact value.
+ * in IEEE binary32 for row weights r and column weights c: each product and each sum, from left to
+ * right, rounded to nearest even. The bilinear_u8 slot computes S, the same with the four products
+ * r*c rounded to Q20 and nothing else rounded. Where S is not close to an integer, both have the
+ * same floor:
+ *   Per axis |w0| + |w1| <= 2 + 2^-29, so the magnitudes of the exact terms u*r*c sum to less than
+ *   1020.01. Two roundings of each: relative 2^-23 + 2^-48, in total below 2^-13. Four sums below
+ *   1024 in magnitude: 2^-15 each, 2^-13 in total. So s is within 2^-12 of the exact value.
+ *   S: four weights off by 2^-21 at most, times 255: within 1020 * 2^-21 < 2^-11 of it.
  *   Together |s - S| < 2^-10, the distance to an integer that the slot reports.
- * Where it is close, s is computed step by step. That is not needed if r and c have fr and fc fraction
- * bits and fr + fc <= 14: then all values are below 2^10 and multiples of 2^-14, 24 bits, and both s and
- * S are exact. Magnifying by powers of two is of this kind and often ends on an integer. */
+ * Where it is close, s is computed step by step. That is not needed if r and c have fr and fc
+ * fraction bits and fr + fc <= 14: then all values are multiples of 2^-14 below 2^10, 24 bits, so
+ * s and S are exact. Magnifying by powers of two is of this kind and often ends on integers. */
 
 /* A binary32 number m * 2^e; m is 0 or 2^23 <= |m| < 2^24. */
 typedef struct binary32 {
@@ -214,8 +215,8 @@ static eq_status check_weight(const eq_node *node, const char *what, uint32_t i,
 {
     const uint32_t magnitude = bits & 0x7FFFFFFFu; /* 87: 2^-40, 128: 2 */
     if (magnitude != 0 && (magnitude < 87u << 23 || magnitude > 128u << 23))
-        return eq_node_error(node, "%s[%u]: weight bits %u, must be 0 or a magnitude in [2^-40, 2]", what,
-                             i, bits);
+        return eq_node_error(node, "%s[%u]: weight bits %u, must be 0 or a magnitude in [2^-40, 2]",
+                             what, i, bits);
     return EQ_OK;
 }
 
@@ -227,7 +228,8 @@ static int64_t magnitude_q30(uint32_t bits)
     return shift >= 0 ? (int64_t)w.m << shift : (int64_t)w.m >> -shift;
 }
 
-static eq_status check_taps(const eq_node *node, const char *what, uint32_t ref, int32_t size, int32_t out)
+static eq_status check_taps(const eq_node *node, const char *what, uint32_t ref, int32_t size,
+                            int32_t out)
 {
     if ((size_t)out > node->data_size / sizeof(eq_resize_tap))
         return eq_node_error(node, "%s: %d entries do not fit into DATA", what, out);
@@ -240,7 +242,7 @@ static eq_status check_taps(const eq_node *node, const char *what, uint32_t ref,
         EQ_TRY(check_weight(node, what, i, taps[i].w_lower));
         EQ_TRY(check_weight(node, what, i, taps[i].w_upper));
         if (magnitude_q30(taps[i].w_lower) + magnitude_q30(taps[i].w_upper) > (int64_t)1 << 31)
-            return eq_node_error(node, "%s[%u]: the magnitudes of the weights add up to more than 2",
+            return eq_node_error(node, "%s[%u]: the weights' magnitudes add up to more than 2",
                                  what, i);
     }
     return EQ_OK;
@@ -294,7 +296,8 @@ static void run_bilinear_u8(const eq_node *node)
     }
 }
 
-const eq_op_def eq_op_resize_bilinear_u8 = {1, 1, false, validate_bilinear_u8, NULL, run_bilinear_u8};
+const eq_op_def eq_op_resize_bilinear_u8 = {1, 1, false, validate_bilinear_u8, NULL,
+                                            run_bilinear_u8};
 
 /* ---- RESIZE_NEAREST: elements of 1, 2, 4 or 8 bytes */
 

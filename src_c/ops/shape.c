@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * TRANSPOSE, CONCATENATION, SLICE, COPY, ARG_MAX. All but the last move elements of 1, 2, 4 or 8 bytes;
- * their offsets are in bytes. */
+ * TRANSPOSE, CONCATENATION, SLICE, COPY, ARG_MAX. All but the last move elements of 1, 2, 4 or 8
+ * bytes; their offsets are in bytes. */
 #include <string.h>
 
 #include "ops/walk.h"
@@ -61,8 +61,8 @@ static eq_status validate_transpose(const eq_node *node)
     return EQ_OK;
 }
 
-/* The axes of y, outermost first, as sizes and strides into x. Axes of size 1 are left out; neighbours
- * that are neighbours in x too are one axis. */
+/* The axes of y, outermost first, as sizes and strides into x. Axes of size 1 are left out;
+ * neighbours that are neighbours in x too are one axis. */
 typedef struct axes {
     uint32_t count;
     size_t size[EQ_MAX_RANK], stride[EQ_MAX_RANK];
@@ -150,7 +150,8 @@ static eq_status validate_concatenation(const eq_node *node)
     const eq_file_tensor *y = eq_out(node);
     int64_t sum = 0; /* < 2^16 * 2^31 */
     if (p->axis >= y->rank)
-        return eq_node_error(node, "axis is %u, the output has rank %u", p->axis, (uint32_t)y->rank);
+        return eq_node_error(node, "axis is %u, the output has rank %u", p->axis,
+                             (uint32_t)y->rank);
     for (uint32_t i = 0; i < node->op->input_count; i++) {
         const eq_file_tensor *x = eq_arg(node, i);
         EQ_TRY(check_element(node, x));
@@ -180,7 +181,8 @@ static void run_concatenation(const eq_node *node)
     }
 }
 
-const eq_op_def eq_op_concatenation = {1, 65535, false, validate_concatenation, NULL, run_concatenation};
+const eq_op_def eq_op_concatenation = {1, 65535, false, validate_concatenation, NULL,
+                                       run_concatenation};
 
 /* ---- SLICE */
 
@@ -200,8 +202,8 @@ static eq_status validate_slice(const eq_node *node)
     }
     for (uint32_t a = x->rank; a < EQ_MAX_RANK; a++)
         if (p->begin[a] != 0 || p->stride[a] != 1)
-            return eq_node_error(node, "axis %u of %u begins at %d with stride %d, must be 0 and 1", a,
-                                 (uint32_t)x->rank, p->begin[a], p->stride[a]);
+            return eq_node_error(node, "axis %u of %u begins at %d with stride %d, must be 0 and 1",
+                                 a, (uint32_t)x->rank, p->begin[a], p->stride[a]);
     return EQ_OK;
 }
 

@@ -13,7 +13,7 @@ static eq_status check_rows(const eq_node *node)
     return eq_check_same_shape(node, x, y);
 }
 
-/* exp(0) is 1, which saturates in Q0.31: a sum is never 0, the logarithm of a sum never negative. */
+/* exp(0) is 1, which saturates in Q0.31: a sum is never 0 and its logarithm never negative. */
 static eq_status check_exp_table(const eq_node *node, uint32_t ref)
 {
     EQ_TRY(eq_check_ref(node, "exp_table", ref, 256, sizeof(int32_t)));
@@ -60,7 +60,8 @@ static eq_status validate_log_softmax(const eq_node *node)
     const int32_t *table = eq_ref_data(node, p->diff_table);
     for (int i = 0; i < 256; i++)
         if (table[i] > 0 || table[i] == INT32_MIN)
-            return eq_node_error(node, "diff_table[%d] is %d, must be in [%d, 0]", i, table[i], -INT32_MAX);
+            return eq_node_error(node, "diff_table[%d] is %d, must be in [%d, 0]", i, table[i],
+                                 -INT32_MAX);
     EQ_TRY(eq_check_range(node, "diff_min", p->diff_min, -INT32_MAX, 0));
     return eq_check_multiplier(node, "reverse_m", p->reverse_m, p->reverse_e);
 }

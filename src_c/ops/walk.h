@@ -6,11 +6,11 @@
 
 #include "ops/ops.h"
 
-/* at[k] is the element offset of operand k at the current position. Zero-initialised: a walk of one step. */
+/* at[k] is the offset of operand k at the current position. All zero: a walk of one step. */
 typedef struct eq_walk {
     uint32_t rank;
     size_t size[EQ_MAX_RANK], index[EQ_MAX_RANK]; /* outermost axis first */
-    ptrdiff_t step[EQ_MAX_RANK][2];               /* elements between neighbours on an axis */
+    ptrdiff_t step[EQ_MAX_RANK][2];               /* between neighbours on an axis */
     ptrdiff_t at[2];
 } eq_walk;
 

@@ -14,8 +14,8 @@ static inline int8_t add_finish(int32_t a, int32_t b, const eq_add_params *p)
     return (int8_t)eq_clamp(y, p->act_min, p->act_max);
 }
 
-void eq_add_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2, int8_t *y,
-                   const eq_add_params *params)
+void eq_add_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
+                   int8_t *y, const eq_add_params *params)
 {
     const eq_add_params p = *params;
     if (n == 0)
@@ -31,8 +31,8 @@ void eq_add_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, s
     }
 }
 
-void eq_mul_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2, int8_t *y,
-                   const eq_mul_params *params)
+void eq_mul_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
+                   int8_t *y, const eq_mul_params *params)
 {
     const eq_mul_params p = *params;
     for (size_t i = 0; i < n; i++) {
@@ -82,10 +82,9 @@ void eq_prelu_scalar(size_t n, const int8_t *x, size_t step1, const int8_t *alph
 {
     const eq_prelu_params p = *params;
     for (size_t i = 0; i < n; i++) {
-        const int32_t v = x[i * step1] - p.x_zero;
-        const int32_t scaled = v >= 0
-            ? eq_requant_r31(v, p.m1, p.e1)
-            : eq_requant_r31(v * (alpha[i * step2] - p.alpha_zero), p.m2, p.e2);
+        const int32_t v = x[i * step1] - p.x_zero, a = alpha[i * step2] - p.alpha_zero;
+        const int32_t scaled =
+            eq_requant_r31(v >= 0 ? v : v * a, v >= 0 ? p.m1 : p.m2, v >= 0 ? p.e1 : p.e2);
         y[i] = (int8_t)eq_clamp(eq_add_wrap(scaled, p.y_zero), -128, 127);
     }
 }

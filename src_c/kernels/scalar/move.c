@@ -12,7 +12,7 @@ void eq_bilinear_scalar(size_t channels, const int8_t *const x[4], const int32_t
     const int32_t wa = w[0], wb = w[1], wc = w[2], wd = w[3];
     for (size_t i = 0; i < channels; i++) {
         const int32_t s = a[i] * wa + b[i] * wb + c[i] * wc + d[i] * wd;
-        /* Truncated after half was added or subtracted; (s < 0) makes the arithmetic shift floor so. */
+        /* Half away from zero: the shift floors, so a negative half needs to stay below it. */
         y[i] = (int8_t)((s + (1 << 19) - (s < 0)) >> 20);
     }
 }

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The scalar kernels: the reference that every other folder is compared with. Contracts: kernels.h. */
+ * The scalar kernels: what every other folder is compared with. Contracts: kernels.h. */
 #ifndef EQ_KERNELS_SCALAR_H
 #define EQ_KERNELS_SCALAR_H
 
 #include "kernels/kernels.h"
 
 /* conv.c */
-void eq_gemm_scalar(size_t pixels, size_t channels, size_t taps, size_t depth, const int8_t *const *x,
-                    const int8_t *w, int8_t *y, size_t y_stride, const eq_channel_params *params);
+void eq_gemm_scalar(size_t pixels, size_t channels, size_t taps, size_t depth,
+                    const int8_t *const *x, const int8_t *w, int8_t *y, size_t y_stride,
+                    const eq_channel_params *params);
 void eq_depthwise_scalar(size_t channels, size_t multiplier, size_t taps, const int8_t *const *x,
                          const int8_t *w, int8_t *y, const eq_channel_params *params);
 
 /* elementwise.c */
-void eq_add_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2, int8_t *y,
-                   const eq_add_params *params);
-void eq_mul_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2, int8_t *y,
-                   const eq_mul_params *params);
+void eq_add_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
+                   int8_t *y, const eq_add_params *params);
+void eq_mul_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
+                   int8_t *y, const eq_mul_params *params);
 void eq_maximum_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
                        int8_t *y);
 void eq_minimum_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,

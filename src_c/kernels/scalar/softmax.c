@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Fixed point as gemmlowp writes it: Qm.n is an int32 with n = 31 - m fraction bits. A product of
- * Qa and Qb by eq_mul_high is Q(a+b). Sources: fixedpoint.h of gemmlowp (Newton-Raphson reciprocal),
- * common.h, softmax.h and log_softmax.h of TFLite's reference kernels. */
+ * Fixed point as gemmlowp writes it: Qm is an int32 with m integer and 31 - m fraction bits. A
+ * product of Qa and Qb by eq_mul_high is Q(a+b). Sources: fixedpoint.h of gemmlowp (Newton-Raphson
+ * reciprocal), common.h, softmax.h and log_softmax.h of TFLite's reference kernels. */
 #include "core/numerics.h"
 #include "kernels/scalar/scalar.h"
 
@@ -49,7 +49,7 @@ static int32_t row_max(size_t n, const int8_t *x)
     return best;
 }
 
-/* Sum of exp(x - max) in Q12.19 at most `limit`. A term is 2^19 at most and the maximum's own is 2^19. */
+/* Sum of exp(x - max) in Q12.19, at most `limit`. The maximum's own term is 2^19, the largest. */
 static uint32_t sum_of_exp(size_t n, const int8_t *x, int32_t max, const int32_t exp_table[256],
                            uint32_t limit)
 {
@@ -80,7 +80,8 @@ void eq_softmax_scalar(size_t n, const int8_t *x, int8_t *y, const int32_t exp_t
 static int32_t log_q5(int32_t z)
 {
     const int32_t ln_2 = 1488522236, root_half = 1518500250, root4_half = 1805811301;
-    const int32_t alpha_n = 117049297, alpha_d = 127690142, alpha_i = 1057819769, alpha_f = 638450708;
+    const int32_t alpha_n = 117049297, alpha_d = 127690142;
+    const int32_t alpha_i = 1057819769, alpha_f = 638450708;
     const int32_t quarter = 1 << 23; /* Q6 */
 
     const int zeros_a = 32 - eq_bit_length((uint32_t)z);

@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: what it prints, how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from programs import DIGITS, MIXED, passing, slow
+
+import edgeq
+from edgeq.cli import COMMANDS, main, text
+from edgeq.format.reader import read_program
+from edgeq.format.writer import write_program
+
+pytest.importorskip("tflite")
+
+LABELS = DIGITS.with_name("labels.txt")
+PICTURE = DIGITS.with_name("digit_3.png")
+
+
+@pytest.fixture(scope="module")
+def eqm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "digits.eqm"
+    edgeq.convert(DIGITS, out=path)
+    return path
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command that must succeed; its output, parsed if --json is there."""
+
+    def run(*arguments: object) -> Any:
+        words = [str(a) for a in arguments]
+        code = main(words)
+        shown = capsys.readouterr()
+        assert code == 0, shown.err
+        assert shown.err == ""
+        return json.loads(shown.out) if "--json" in words else shown.out
+
+    return run
+
+
+@pytest.fixture
+def fail(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command that must fail with code 1 and one message; the message."""
+
+    def run(*arguments: object) -> str:
+        assert main([str(a) for a in arguments]) == 1
+        shown = capsys.readouterr()
+        assert shown.err.startswith("edgeq: ")
+        assert shown.out == ""
+        return shown.err
+
+    return run
+
+
+# ---- in common
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ""])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"] if command else ["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    words = [f"examples:\n  edgeq {command}"] if command else list(COMMANDS)
+    assert all(word in shown for word in words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "paint", "convert", "run", "convert a --input-shape x", "bench a -x", "run a --mean b"],
+)
+def test_wrong_usage_is_code_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments.split())
+    assert caught.value.code == 2
+    assert "usage: edgeq" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"edgeq {edgeq.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["convert", "run", "inspect", "verify", "bench"])
+def test_files_that_are_no_networks(command: str, fail: Any, tmp_path: Path) -> None:
+    assert fail(command, tmp_path / "none.eqm").endswith("none.eqm: No such file or directory\n")
+    text_file = tmp_path / "notes.tflite"
+    text_file.write_text("hello")
+    assert "notes.tflite: not a .tflite file" in fail(command, text_file)
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(DIGITS.read_bytes()[:9000])
+    fail(command, damaged)
+    assert "cannot be run\n  - op " in fail(command, DIGITS.with_name("digits_float.tflite"))
+
+
+def command_line(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "edgeq", *map(str, arguments)]
+
+
+def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
+    model = tmp_path / "slow.eqm"
+    model.write_bytes(slow())
+    command = command_line("bench", model, "--seconds", "100")
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 130
+
+
+def test_closed_pipe_is_quiet(eqm: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = command_line("inspect", eqm, "--json")
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=eqm.parent)
+    os.close(write)
+    assert done.stderr == b""
+    assert done.returncode == 1
+
+
+# ---- convert
+
+
+def test_convert(call: Any, tmp_path: Path) -> None:
+    source = tmp_path / "net.tflite"
+    source.write_bytes(DIGITS.read_bytes())
+    shown = call("convert", source)
+    model = tmp_path / "net.eqm"
+    session = edgeq.load(model)
+    assert f"{source} -> {model}" in shown
+    assert f"{model.stat().st_size:,} bytes" in shown
+    assert f"{session.memory_bytes:,} bytes: activations {session.arena_bytes:,}" in shown
+    assert "262,272" in shown
+    assert "R31" in shown
+
+
+def test_convert_json(call: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out.eqm"
+    report = call("convert", DIGITS, "-o", out, "--input-shape", "image=1,8,8,1", "--json")
+    assert report["output"] == str(out)
+    assert report["file_bytes"] == out.stat().st_size
+    assert report["ram_bytes"] == edgeq.load(out).memory_bytes
+
+
+def test_convert_refuses(fail: Any, tmp_path: Path) -> None:
+    onnx = DIGITS.with_name("digits_int8.onnx")
+    assert "ONNX import is not there yet" in fail("convert", onnx, "-o", tmp_path / "a.eqm")
+    assert "no input 'x'" in fail(
+        "convert", DIGITS, "-o", tmp_path / "a.eqm", "--input-shape", "x=1,8"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- run
+
+
+def expected(image: np.ndarray) -> float:
+    (scores,) = edgeq.load(DIGITS).run(image, float_output=True)
+    return float(scores[0, 3])
+
+
+def test_run_picture(call: Any, eqm: Path) -> None:
+    pytest.importorskip("PIL")
+    shown = call("run", eqm, "--input", PICTURE, "--labels", LABELS, "--top", "3")
+    lines = shown.splitlines()
+    assert lines[0] == "probabilities  int8 1x10"
+    assert lines[1].split() == ["0.996094", "three"]
+    assert len(lines) == 5
+    result = call("run", DIGITS, "--input", f"image={PICTURE}", "--json")["outputs"][0]
+    assert result["top"][0] == {"index": 3, "label": "", "value": 0.99609375}
+    assert len(result["top"]) == 5
+
+
+def test_picture_rule(call: Any, tmp_path: Path, rng: np.random.Generator) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pixels = rng.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    image.fromarray(pixels).save(tmp_path / "p.png")
+    ports = [
+        ("a", "uint8", (1, 4, 6, 3), 0.5, 0),
+        ("b", "int8", (4, 6, 3), 0.5, 0),
+        ("c", "float32", (1, 4, 6, 3), 1 / 256, -128),
+    ]
+    (tmp_path / "m.eqm").write_bytes(write_program(passing(*ports)))
+    files = [f"--input={tmp_path / 'p.png'}"] * 3
+    call("run", tmp_path / "m.eqm", *files, "--output", tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as out:
+        assert np.array_equal(out["a out"][0], pixels)
+        assert np.array_equal(out["b out"], pixels.astype(np.int16) - 128)
+        assert np.abs(out["c out"][0] - pixels / 255).max() <= 1 / 256
+    scaled = [*files, "--mean", "10,20,30", "--std", "2"]
+    call("run", tmp_path / "m.eqm", *scaled, "--output", tmp_path / "out.npz")
+    real = (pixels.astype(np.float32) - np.array([10, 20, 30], np.float32)) / 2
+    with np.load(tmp_path / "out.npz") as out:
+        assert np.array_equal(out["a out"][0], np.clip(np.floor(real / 0.5 + 0.5), 0, 255))
+        assert np.array_equal(out["b out"], np.clip(np.floor(real / 0.5 + 0.5), -128, 127))
+
+
+def test_picture_is_resized_and_grey(call: Any, fail: Any, eqm: Path, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    with image.open(PICTURE) as small:
+        small.resize((64, 64), image.Resampling.NEAREST).convert("RGB").save(tmp_path / "large.png")
+    (best, *_) = call("run", eqm, "-i", tmp_path / "large.png", "--json")["outputs"][0]["top"]
+    assert best["index"] == 3
+    (tmp_path / "no.png").write_text("no picture")
+    assert "no.png: not a picture" in fail("run", eqm, "-i", tmp_path / "no.png")
+    (tmp_path / "v.eqm").write_bytes(write_program(passing(("x", "int8", (7,), 0.5, 0))))
+    message = fail("run", tmp_path / "v.eqm", "-i", PICTURE)
+    assert "needs an input of shape (1, H, W, 1 or 3), 'x' int8 (7,) is not one" in message
+    assert "--mean and --std take 1 number" in fail("run", eqm, "-i", PICTURE, "--mean", "1,2,3")
+    assert "--std must not be 0" in fail("run", eqm, "-i", PICTURE, "--std", "0")
+
+
+def test_pictures_need_pillow(fail: Any, eqm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert "pip install pillow" in fail("run", eqm, "--input", PICTURE)
+
+
+def test_run_arrays(call: Any, fail: Any, eqm: Path, tmp_path: Path) -> None:
+    image = np.load(DIGITS.with_name("digits_test.npz"))["images"][0].astype(np.float64) / 16
+    np.save(tmp_path / "a.npy", image[None, ..., None])
+    np.save(tmp_path / "b.npy", np.zeros((8, 8, 1), np.int64))
+    np.save(tmp_path / "c.npy", np.full((8, 8, 1), 300))
+    np.save(tmp_path / "d.npy", np.zeros((8, 9)))
+    (tmp_path / "e.npy").write_text("x")
+    top = call("run", eqm, "-i", tmp_path / "a.npy", "--json")["outputs"][0]["top"]
+    (scores,) = edgeq.load(eqm).run(image[None, ..., None].astype(np.float32), float_output=True)
+    assert [t["index"] for t in top] == np.argsort(-scores[0], kind="stable")[:5].tolist()
+    assert call("run", eqm, "-i", tmp_path / "b.npy", "--json")
+    assert "int64 values that 'image' int8" in fail("run", eqm, "-i", tmp_path / "c.npy")
+    message = fail("run", eqm, "-i", tmp_path / "d.npy")
+    assert "expected 'image' int8 (1, 8, 8, 1), given float32 (8, 9)" in message
+    fail("run", eqm, "-i", tmp_path / "e.npy")
+
+
+def test_run_sound(call: Any, fail: Any, tmp_path: Path) -> None:
+    def save(name: str, samples: list[int], channels: int = 1) -> Path:
+        with wave.open(str(tmp_path / name), "wb") as file:
+            file.setparams((channels, 2, 16000, 0, "NONE", ""))
+            file.writeframes(np.array(samples, "<i2").tobytes())
+        return tmp_path / name
+
+    samples = [0, 1, -32768, 32767]
+    model = tmp_path / "m.eqm"
+    ports = [("a", "int16", (1, 4), 0.0, 0), ("b", "int8", (4,), 1 / 128, 0)]
+    model.write_bytes(write_program(passing(*ports)))
+    file = save("a.wav", samples)
+    call("run", model, "-i", file, "-i", file, "-o", tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as out:
+        assert out["a out"].tolist() == [samples]
+        assert out["b out"].tolist() == [0, 0, -128, 127]
+    message = fail("run", model, "-i", save("b.wav", [1, 2]), "-i", file)
+    assert "expected 4 samples for 'a' int16 (1, 4), given 2" in message
+    stereo = save("c.wav", [1, 2, 3, 4], channels=2)
+    assert "expected 16-bit mono" in fail("run", model, "-i", stereo, "-i", file)
+    (tmp_path / "d.wav").write_text("x")
+    fail("run", model, "-i", tmp_path / "d.wav", "-i", file)
+
+
+def test_run_several_inputs(call: Any, fail: Any, tmp_path: Path) -> None:
+    model = tmp_path / "m.eqm"
+    ports = [("a", "int8", (4,), 0.5, 0), ("b", "int8", (2, 3), 1, 0)]
+    model.write_bytes(write_program(passing(*ports)))
+    (tmp_path / "four.bin").write_bytes(bytes([1, 2, 3, 255]))
+    (tmp_path / "six.bin").write_bytes(bytes(range(6)))
+    a, b = tmp_path / "four.bin", tmp_path / "six.bin"
+    for inputs in ([f"b={b}", f"a={a}"], [a, b], [f"b={b}", a]):
+        words = [word for i in inputs for word in ("--input", i)]
+        outputs = call("run", model, *words, "--json")["outputs"]
+        assert [t["value"] for t in outputs[0]["top"]] == [1.5, 1, 0.5, -0.5]
+        assert outputs[1]["statistics"] == pytest.approx(
+            {"minimum": 0, "maximum": 5, "mean": 2.5, "std": np.arange(6).std()}
+        )
+    assert "minimum 0  maximum 5" in call("run", model, "-i", a, "-i", b)
+    assert "no --input for 'b' int8 (2, 3)" in fail("run", model, "--input", a)
+    assert "one file too many" in fail("run", model, "-i", a, "-i", b, "-i", a)
+    assert "one file too many" in fail("run", model, "-i", f"a={a}", "-i", f"a={a}")
+    assert "expected 4 bytes for 'a'" in fail("run", model, "-i", b, "-i", a)
+    out = tmp_path / "o.npy"
+    assert "expected .npz, or .npy for a single" in fail("run", model, "-i", a, "-i", b, "-o", out)
+
+
+def test_run_output(call: Any, eqm: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 1), np.int8))
+    call("run", eqm, "-i", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    want = edgeq.load(eqm).run(np.zeros((1, 8, 8, 1), np.int8))[0]
+    saved = np.load(tmp_path / "y.npy")
+    assert saved.dtype == want.dtype
+    assert np.array_equal(saved, want)
+
+
+# ---- inspect, verify, bench, doctor
+
+
+def test_inspect(call: Any, eqm: Path) -> None:
+    shown = call("inspect", eqm)
+    for word in ("CONV_2D", "dense_1/MatMul", "0.00392157", "3x3 pad 1,1 R31 per channel", "DATA"):
+        assert word in shown
+    assert f"{edgeq.load(eqm).memory_bytes:,} bytes" in shown
+    assert call("inspect", DIGITS).splitlines()[1:] == shown.splitlines()[1:]
+    with_map = call("inspect", eqm, "--map")
+    assert with_map.startswith(shown)
+    assert len(with_map) > len(shown) + 500
+
+
+def test_inspect_json(call: Any, eqm: Path) -> None:
+    found = call("inspect", eqm, "--json")
+    image = read_program(eqm.read_bytes())
+    session = edgeq.load(eqm)
+    assert [op["type"] for op in found["ops"]] == [op.opcode for op in image.ops]
+    assert found["memory"]["session_bytes"] == session.memory_bytes
+    assert found["metadata"] == image.metadata
+    assert found["inputs"][0] == {
+        "name": "image",
+        "dtype": "int8",
+        "shape": [1, 8, 8, 1],
+        "scale": session.inputs[0].scale,
+        "zero_point": -128,
+    }
+    assert sum(op["macs"] for op in found["ops"]) == 262272
+    assert len(found["tensors"]) == len(image.tensors)
+
+
+def test_inspect_every_dtype(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "m.eqm").write_bytes(write_program(MIXED))
+    assert "uint8" in call("inspect", tmp_path / "m.eqm", "--map")
+    assert len(call("inspect", tmp_path / "m.eqm", "--json")["inputs"]) == 6
+
+
+def test_verify(call: Any, fail: Any, eqm: Path, tmp_path: Path) -> None:
+    assert "3 golden cases, all equal" in call("verify", eqm)
+    assert call("verify", eqm, "--json")["ok"] is True
+    program = passing(("x", "int8", (4,), 0.5, 0))
+    (tmp_path / "none.eqm").write_bytes(write_program(program))
+    assert "no golden cases" in fail("verify", tmp_path / "none.eqm")
+    (tmp_path / "wrong.eqm").write_bytes(write_program(program, [(1, bytes(32))]))
+    assert "wrong.eqm: golden case 0" in fail("verify", tmp_path / "wrong.eqm")
+
+
+def test_verify_json_of_a_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "m.eqm"
+    model.write_bytes(write_program(passing(("x", "int8", (4,), 0.5, 0)), [(1, bytes(32))]))
+    assert main(["verify", str(model), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["cases"]) == (False, 1)
+    assert "golden case 0" in found["problem"]
+
+
+def test_bench(call: Any, fail: Any, eqm: Path) -> None:
+    shown = call("bench", eqm, "--seconds", "0.1")
+    assert "FULLY_CONNECTED" in shown
+    assert "MAC/s" in shown
+    found = call("bench", DIGITS, "--runs", "7", "--json")
+    assert found["runs"] == 7
+    assert 0 < found["minimum_ns"] <= found["median_ns"] <= found["p90_ns"]
+    assert found["macs"] == sum(op["macs"] for op in found["ops"]) == 262272
+    assert "must be larger than 0" in fail("bench", eqm, "--runs", "0")
+    assert "must be larger than 0" in fail("bench", eqm, "--seconds", "-1")
+
+
+def test_doctor(call: Any, eqm: Path) -> None:
+    shown = call("doctor")
+    found = call("doctor", "--json")
+    assert found["edgeq"] == edgeq.__version__
+    assert found["kernels"] == edgeq.load(eqm).model.isa
+    assert found["numpy"] in shown
+    assert set(found["extras"]) == {"tflite", "pillow", "rich"}
+
+
+def test_doctor_says_how_to_install(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata as metadata
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert "not installed: pip install tflite" in call("doctor")
+
+
+# ---- what a board has: numpy alone
+
+WITHOUT_EXTRAS = """
+import sys
+for name in ("tflite", "flatbuffers", "PIL", "rich"):
+    sys.modules[name] = None
+from edgeq.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_commands_with_numpy_alone(eqm: Path, tmp_path: Path) -> None:
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", WITHOUT_EXTRAS, *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 1), np.int8))
+    for words in (
+        ["run", eqm, "--input", "x.npy"],
+        ["inspect", eqm, "--map"],
+        ["verify", eqm],
+        ["bench", eqm, "--runs", "3"],
+        ["doctor"],
+    ):
+        done = run(*words)
+        assert done.returncode == 0, done.stderr
+    for words in (["convert", DIGITS, "-o", "a.eqm"], ["run", DIGITS, "--input", "x.npy"]):
+        done = run(*words)
+        assert done.returncode == 1
+        assert "pip install" in done.stderr
+        assert "edgeq[convert]" in done.stderr
+
+
+# ---- text
+
+
+def test_numbers() -> None:
+    assert [text.short(n) for n in (0, 999, 1000, 262272, 999_700, 1.5e6, 3e9)] == [
+        *("0", "999", "1 k", "262 k", "1 M", "1.5 M", "3 G")
+    ]
+    assert [text.duration(n) for n in (40, 1500, 2_340_000, 3e9)] == [
+        *("40 ns", "1.5 us", "2.34 ms", "3 s")
+    ]
+    assert text.shape((1, 8, 8)) == "1x8x8"
+    assert text.shape(()) == "scalar"
+
+
+def test_tables() -> None:
+    assert text.table([("a", 1), ("bcd", 20)], ("name", "n")) == "name   n\na      1\nbcd   20"
+    assert text.table([]) == ""
+    assert text.table([], ("name", "n")) == "name  n"
