@@ -11,11 +11,11 @@ class EdgeqError(Exception):
 
 
 class FormatError(EdgeqError):
-    """A file is not what it should be: truncated, damaged, contradictory or made for a newer edgeq."""
+    """A file is truncated, damaged, contradicts itself or was made for a newer edgeq."""
 
 
 class UnsupportedError(EdgeqError):
-    """A network holds something that edgeq cannot run; `problems` lists all of it, one sentence each."""
+    """A network holds what edgeq cannot run; `problems` lists all of it, a sentence each."""
 
     def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)

@@ -109,7 +109,7 @@ def test_cmake_package(shared: str, models: list[Path], tmp_path: Path) -> None:
     assert ("libedgeq.so" in run("ldd", app / "consumer")) == (shared == "ON")
     exported = set(re.findall(r" [TDBR] (\w+)", run("nm", "-D", "--defined-only", library)))
     header = (SOURCES / "include" / "edgeq.h").read_text()
-    assert exported == set(re.findall(r"EQ_API [\w \*]*?(\w+)\(", header))
+    assert exported == set(re.findall(r"^EQ_API [\w \*]*?(\w+)\(", header, re.M))
 
 
 @needs_cmake

@@ -90,9 +90,8 @@ def _pixels(path: Path, height: int, width: int, channels: int) -> npt.NDArray[n
             "pictures need pillow: pip install pillow (or edgeq[convert])"
         ) from None
     try:
-        with Image.open(path) as image:
-            mode = "L" if channels == 1 else "RGB"
-            image = image.convert(mode)
+        with Image.open(path) as file:
+            image = file.convert("L" if channels == 1 else "RGB")
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             return np.asarray(image, np.uint8)

@@ -45,7 +45,7 @@ class Op:
 
 @dataclass(eq=False)
 class Port:
-    """An input or output as the caller sees it; dtype, scale and zero point are the source's own."""
+    """An input or output as the caller sees it: dtype, scale and zero point of the source."""
 
     name: str
     value: Value

@@ -24,7 +24,9 @@ HEADER = struct.Struct("<8sHHIQQI28x")
 SECTION = struct.Struct("<4sIQQII")  # type, flags, offset, size, crc, layout
 # dtype, kind, rank, flags, storage, dims, first_step, last_step, offset, scale, zero_point
 TENSOR = struct.Struct("<BBBBI6iIIQfi")
-OP = struct.Struct("<HHHHIIII")  # opcode, flags, input_count, output_count, args, params, params_size, name
+OP = struct.Struct(
+    "<HHHHIIII"
+)  # opcode, flags, input_count, output_count, args, params, params_size, name
 IO = struct.Struct("<IIB3xfiI")  # name, tensor, dtype, scale, zero_point, labels
 ENTRY = struct.Struct("<IIIIII")  # name, first_op, op_count, io, input_count, output_count
 META = struct.Struct("<II")  # key, value
@@ -40,7 +42,9 @@ KINDS = {"activation": 0, "input": 1, "const": 2, "view": 3, "state": 4}
 
 @dataclass(frozen=True)
 class OpLayout:
-    """`fields`: (name, struct code); code "R<dtype>" is a ref to an array of that numpy dtype, "6i" an array."""
+    """`fields`: (name, struct code). Code "R<i4" is a ref to an array of that numpy dtype, "6i"
+    an array of six.
+    """
 
     opcode: int
     fields: tuple[tuple[str, str], ...] = ()
@@ -53,12 +57,14 @@ def _fields(text: str) -> tuple[tuple[str, str], ...]:
 
 
 _CONV = _fields(
-    "stride_h:H stride_w:H dilation_h:H dilation_w:H pad_top:i pad_left:i groups:I depth_multiplier:I"
-    " x_zero:i w_zero:i y_zero:i act_min:i act_max:i bias:R<i4 multiplier:R<i4 exponent:R<i1"
+    "stride_h:H stride_w:H dilation_h:H dilation_w:H pad_top:i pad_left:i groups:I"
+    " depth_multiplier:I x_zero:i w_zero:i y_zero:i act_min:i act_max:i"
+    " bias:R<i4 multiplier:R<i4 exponent:R<i1"
     " requant_count:I arithmetic:H reserved:H"
 )
 _ADD = _fields(
-    "x1_zero:i x2_zero:i y_zero:i left_shift:i m1:i e1:i m2:i e2:i my:i ey:i act_min:i act_max:i sign2:i"
+    "x1_zero:i x2_zero:i y_zero:i left_shift:i m1:i e1:i m2:i e2:i my:i ey:i act_min:i"
+    " act_max:i sign2:i"
 )
 _MUL = _fields("x1_zero:i x2_zero:i y_zero:i m:i e:i act_min:i act_max:i")
 _POOL = _fields(
@@ -83,9 +89,13 @@ OPS: dict[str, OpLayout] = {
     "LUT": OpLayout(14, _fields("table:R<i1"), inplace=True),
     "SOFTMAX": OpLayout(15, _fields("exp_table:R<i4"), inplace=True),
     "LOG_SOFTMAX": OpLayout(
-        16, _fields("exp_table:R<i4 diff_table:R<i4 diff_min:i reverse_m:i reverse_e:i"), inplace=True
+        16,
+        _fields("exp_table:R<i4 diff_table:R<i4 diff_min:i reverse_m:i reverse_e:i"),
+        inplace=True,
     ),
-    "PRELU": OpLayout(17, _fields("x_zero:i alpha_zero:i y_zero:i m1:i e1:i m2:i e2:i"), inplace=True),
+    "PRELU": OpLayout(
+        17, _fields("x_zero:i alpha_zero:i y_zero:i m1:i e1:i m2:i e2:i"), inplace=True
+    ),
     "PAD": OpLayout(18, _fields("before:6i value:i")),
     "MIRROR_PAD": OpLayout(19, _fields("before:6i reflect:i")),
     "TRANSPOSE": OpLayout(20, _fields("perm:6B reserved:H")),

@@ -277,6 +277,8 @@ class _Reader:
             raise self.wrong(
                 f"{len(result.inputs)} inputs and {len(result.outputs)} outputs; {MAX_PORTS} fit"
             )
+        if not result.outputs:
+            raise self.wrong("the network has no outputs")
         if min(result.inputs + result.outputs, default=0) < 0:
             raise self.wrong("an input or output of the network is left out")
         return result
