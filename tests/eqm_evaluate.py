@@ -95,6 +95,14 @@ def slice_(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray
     return x[0][np.ix_(*axes)]
 
 
+def maximum(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+    return np.maximum(x[0], x[1])
+
+
+def copy(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+    return x[0]
+
+
 def lut(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
     return p["table"][x[0].astype(np.int64) + 128]
 
@@ -106,4 +114,6 @@ OPS: dict[str, Callable[[list[np.ndarray], tuple[int, ...], Params], np.ndarray]
     "CONCATENATION": concatenation,
     "SLICE": slice_,
     "LUT": lut,
+    "MAXIMUM": maximum,
+    "COPY": copy,
 }

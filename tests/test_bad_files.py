@@ -44,15 +44,13 @@ def test_library_refuses(name: str) -> None:
         edgeq.load(data)
 
 
-@pytest.mark.parametrize("name", INDEX)
+@pytest.mark.parametrize("name", [name for name, e in INDEX.items() if e["reader"]])
 def test_reader_refuses(name: str) -> None:
+    """What an operator needs is the library's alone to check."""
     data = (FOLDER / "bad" / name).read_bytes()
-    expected = INDEX[name]["reader"]
-    if expected is None:
-        pytest.skip("what an operator needs is the library's to check")
     with pytest.raises(FormatError) as error:
         read_program(data)
-    assert expected in str(error.value)
+    assert INDEX[name]["reader"] in str(error.value)
 
 
 def test_index_is_complete() -> None:

@@ -106,7 +106,8 @@ def test_mean_multiplier_stays_in_range(real: float, count: int) -> None:
     assert 0 <= m < 2**31
     assert -31 <= e <= 30
     ideal = Fraction(real) / count
-    assert abs(m * Fraction(2) ** (e - 31) - ideal) <= ideal / 2**29
+    # m >= 2^29 is rounded down once more by the division by count.
+    assert abs(m * Fraction(2) ** (e - 31) - ideal) <= ideal / 2**28
 
 
 def test_activation_range_divides_in_float32() -> None:
