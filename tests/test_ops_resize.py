@@ -18,6 +18,8 @@ from cases import BYTE_TYPES, Quant, Rng, Shape, chance, dims, fill, pick, seede
 from oracle import check
 from tflite_builder import ModelBuilder
 
+import edgeq
+
 MODES = {
     "plain": {"align_corners": False, "half_pixel_centers": False},
     "align_corners": {"align_corners": True, "half_pixel_centers": False},
@@ -95,3 +97,27 @@ def test_resize_wide(rng: Rng, kind: str, mode: str, dtype: str) -> None:
     w, ow = valid_sizes(rng, kind, mode, (100, 600), (100, 1200))
     shape = (1, h, w, pick(rng, 1, 2, 3))
     check(*resize_case(rng, kind, mode, dtype, shape, (oh, ow)))
+
+
+def test_positions_behind_the_end_take_the_last_row() -> None:
+    """168 rows enlarged to 629: the oracle reads behind its input (docs/ORACLE.md)."""
+    source, size = 168, 629
+    assert not stays_inside("plain", source, size)
+    x = np.random.default_rng(0).integers(-128, 128, (1, source, 1, 3)).astype(np.int8)
+    b = ModelBuilder()
+    q = Quant("int8", 0.5, 3)
+    operands = [q.input(b, "x", x.shape), b.const("size", np.array([size, 1], np.int32))]
+    to = q.tensor(b, "y", (1, size, 1, 3))
+    b.op(BILINEAR, operands, [to], **MODES["plain"])
+    b.output(to)
+    (y,) = edgeq.load(edgeq.convert(b.finish())).run(x)
+
+    step = (1024 * source + size // 2) // size
+    position = np.minimum(np.arange(size) * step, 1024 * (source - 1))
+    lower, rest = position // 1024, (position % 1024)[:, None]
+    upper = np.minimum(lower + 1, source - 1)
+    rows = x[0, :, 0].astype(np.int64)
+    total = (rows[lower] * (1024 - rest) + rows[upper] * rest) * 1024
+    half = np.where(total > 0, 2**19, -(2**19))
+    expected = np.trunc((total + half) / 2**20).astype(np.int8)
+    np.testing.assert_array_equal(y[0, :, 0], expected)

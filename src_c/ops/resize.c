@@ -27,7 +27,7 @@ static void corners(const int8_t *image, size_t width, size_t channels, const si
 
 /* ---- RESIZE_BILINEAR */
 
-/* Positions in Q10. Before the first sample one is negative, -512 at least: both samples are then
+/* Positions in Q10, clamped to the last sample. Before the first one is negative, -512 at least: both samples are then
  * the first one and the weights 1024 - p and p, which add up to 1024 as always. */
 typedef struct sample {
     size_t index[2];
@@ -41,21 +41,23 @@ static int64_t position(int64_t out, int32_t scale, uint32_t half_pixel)
 
 static sample sample_at(int32_t out, int32_t scale, uint32_t half_pixel, int32_t size)
 {
-    const int32_t p = (int32_t)position(out, scale, half_pixel);
+    const int64_t at = position(out, scale, half_pixel), last = ((int64_t)size - 1) * 1024;
+    const int32_t p = (int32_t)(at < last ? at : last);
     const int32_t lower = p > 0 ? p / 1024 : 0, next = (p + 1023) / 1024;
     const int32_t upper = next < size - 1 ? next : size - 1;
     const int32_t rest = p - 1024 * lower;
     return (sample){{(size_t)lower, (size_t)upper}, {1024 - rest, rest}};
 }
 
-/* Positions grow with the output, so the last one is the greatest. */
+/* Positions grow with the output, so the last one is the greatest. A scale is rounded, which adds up
+ * to half a unit an output: the last ones may come out behind the input, where its end is taken. */
 static eq_status check_scale(const eq_node *node, const char *what, int32_t scale, int32_t size,
                              int32_t out)
 {
     const eq_resize_params *p = node->params;
     EQ_TRY(eq_check_range(node, what, scale, 0, INT32_MAX));
     const int64_t last = position((int64_t)out - 1, scale, p->half_pixel);
-    if (last > INT32_MAX - 1023 || last / 1024 >= size)
+    if (last > INT32_MAX - 1023 || last - out / 2 >= (int64_t)size * 1024)
         return eq_node_error(node, "%s is %d: output %d lies at %l / 1024 of %d", what, scale,
                              out - 1, last, size);
     return EQ_OK;

@@ -217,7 +217,7 @@ static void test_floats(eq_session *session)
 {
     float pixels[64], scores[10];
     for (int i = 0; i < 64; i++)
-        pixels[i] = (float)i / 64.0f;
+        pixels[i] = (float)i / 63.0f;
 #ifdef EQ_NO_FLOAT
     CHECK_ERROR(eq_set_input(session, 0, pixels, EQ_FLOAT32, sizeof pixels), EQ_ERR_UNSUPPORTED,
                 "EQ_NO_FLOAT");
@@ -227,7 +227,7 @@ static void test_floats(eq_session *session)
     float sum = 0;
     CHECK(eq_set_input(session, 0, pixels, EQ_FLOAT32, sizeof pixels) == EQ_OK);
     for (int i = 0; i < 64; i++)
-        CHECK(((signed char *)eq_session_input(session, 0))[i] == (i * 255 * 2 + 64) / 128 - 128);
+        CHECK(((signed char *)eq_session_input(session, 0))[i] == (i * 510 + 63) / 126 - 128);
     CHECK(eq_run(session) == EQ_OK);
     CHECK(eq_get_output(session, 0, scores, EQ_FLOAT32, sizeof scores) == EQ_OK);
     for (int i = 0; i < 10; i++)
