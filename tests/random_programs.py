@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from eqm_programs import Builder, add_params, noise
 from hypothesis import strategies as st
 
 from edgeq.format.program import Program, Value
-
-Draw = Callable[[st.SearchStrategy], object]
 
 SIZES = st.integers(1, 5)
 TABLES = [np.roll(np.arange(-128, 128), k).astype(np.int8) for k in (0, 77)]

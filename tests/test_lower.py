@@ -194,7 +194,6 @@ def test_refusals_name_op_tensor_and_reason() -> None:
     assert "needed" in problems_of("SOFTMAX", [x], tensor("y", (1, 4)), ops.Softmax())
     assert "out of range" in problems_of("TANH", [tensor("x", (4,), QParams.of(1.0, 300))], y, None)
     assert "no integer form" in problems_of("DEQUANTIZE", [x], y, None)
-    )
 
 
 def test_all_problems_are_collected() -> None:
