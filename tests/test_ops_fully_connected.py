@@ -174,3 +174,19 @@ def test_fully_connected_rounds_twice(rng: Rng, kind: str) -> None:
     compare(run_edgeq(made.model, [made.x]), [made.expected], "FULLY_CONNECTED by R31")
     if oracle_is_exact("FULLY_CONNECTED") and not made.oracle_fails:
         compare(reference(made.model, [made.x]), [made.expected], "the oracle by R31")
+
+
+@exact_oracle
+@pytest.mark.parametrize(("bias", "weight_scale"), [(2**31 - 1, 0.999999), (-(2**31), 1.5)])
+def test_fully_connected_at_the_ends_of_int32(bias: int, weight_scale: float) -> None:
+    """The accumulator's ends, times about 1, plus a zero point: beyond int32, which wraps."""
+    b = ModelBuilder()
+    x = b.input("x", (1, 4), "int8", 1.0, 0)
+    w = b.const("w", np.zeros((2, 4), np.int8), scales=[weight_scale], zero_points=[0])
+    scales = [np.float32(weight_scale)]
+    values = np.array([bias + (bias < 0), bias // 2], np.int32)
+    c = b.const("b", values, scales=scales, zero_points=[0])
+    y = b.tensor("y", (1, 2), "int8", 1.0, 127 if bias > 0 else -128)
+    b.op("FULLY_CONNECTED", [x, w, c], [y])
+    b.output(y)
+    check(b.finish(), [np.zeros((1, 4), np.int8)])

@@ -145,13 +145,14 @@ def test_view_prolongs_its_owner() -> None:
     assert plan(program).places[program.ops[0].output].last_step == 3
 
 
-def test_search_beats_the_first_order() -> None:
-    """By falling size alone this takes 1,280 bytes; 1,216 are alive at once."""
-    pytest.importorskip("edgeq.format.plan")
+def test_search_beats_the_first_order(monkeypatch: pytest.MonkeyPatch) -> None:
     program = zigzag(40)
     made = plan(program)
     check(program, made)
-    assert made.arena_size <= made.lower_bound * 1.10
+    assert made.arena_size == made.lower_bound
+    monkeypatch.setattr("edgeq.format.plan.SEARCH_BUDGET", 1)  # by falling size, and no more
+    check(program, plan(program))
+    assert plan(program).arena_size > made.arena_size
 
 
 def zigzag(count: int) -> Program:
@@ -169,7 +170,7 @@ def test_large_program_is_planned_quickly() -> None:
     start = time.perf_counter()
     made = plan(program)
     assert time.perf_counter() - start < 5  # about 0.2 s, and much slack for a busy machine
-    assert made.arena_size <= made.lower_bound * 1.10
+    assert made.arena_size <= made.lower_bound * 1.05
 
 
 @pytest.mark.parametrize("name", GOALS)

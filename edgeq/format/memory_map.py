@@ -30,7 +30,7 @@ def memory_map(image: Image, width: int = 100, max_rows: int = 64) -> str:
     Where there are more steps than `max_rows`, a row stands for several and shows the fullest.
     """
     p = image.plan
-    name_width = max([8, *(len(op.opcode) for op in image.ops)])
+    name_width = max([len("(outputs)"), *(len(op.opcode) for op in image.ops)])
     prefix = f"{{:>9}}  {{:<{name_width}}}  "
     columns = max(width - len(prefix.format("", "")) - _SUFFIX, _MIN_MAP)
     axis = _axis(p.arena_size, columns)

@@ -49,7 +49,8 @@ cdef eq_dtype dtype_of(const Py_buffer *view) noexcept nogil:
     if code in (b'b', b'h', b'i', b'l', b'q'):
         return (EQ_INT8 if view.itemsize == 1 else EQ_INT16 if view.itemsize == 2
                 else EQ_INT32 if view.itemsize == 4 else EQ_INT64)
-    return EQ_UINT8 if code == b'B' else EQ_FLOAT32 if code == b'f' else EQ_BOOL if code == b'?' else 0
+    return (EQ_UINT8 if code == b'B' else EQ_FLOAT32 if code == b'f'
+            else EQ_BOOL if code == b'?' else 0)
 
 
 cdef bint hold(Port *port, object array, int flags) except -1:
@@ -103,7 +104,7 @@ cdef class Model:
         check(status)
 
     cdef const void *place(self, object data, size_t *size) except NULL:
-        """The bytes, aligned to 16 and safe from changes: in place where they are that, else copied."""
+        """The bytes, aligned to 16 and read-only: in place where they are that, else copied."""
         cdef void *start
         PyObject_GetBuffer(data, &self.view, PyBUF_SIMPLE)
         size[0] = <size_t> self.view.len

@@ -185,7 +185,7 @@ typedef struct eq_log_softmax_params { /* 20 bytes */
     int32_t diff_min, reverse_m, reverse_e;
 } eq_log_softmax_params;
 
-/* PRELU: x, alpha (const, broadcast to x): y = x >= 0 ? R31(x; m1, e1) : R31(x * alpha; m2, e2) */
+/* PRELU: x, alpha, broadcasting: y = x >= 0 ? R31(x; m1, e1) : R31(x * alpha; m2, e2) */
 typedef struct eq_prelu_params { /* 28 bytes */
     int32_t x_zero, alpha_zero, y_zero, m1, e1, m2, e2;
 } eq_prelu_params;

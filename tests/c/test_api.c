@@ -250,9 +250,12 @@ static void test_own_memory(void)
     CHECK_ERROR(eq_model_size(file, file_size, NULL), EQ_ERR_ARGUMENT, "NULL");
     CHECK(eq_model_size(file, 100, &bytes) == EQ_ERR_FORMAT);
     unsigned char *place = aligned(model_bytes);
-    CHECK_ERROR(eq_model_open_in(place, model_bytes - 1, file, file_size, &model), EQ_ERR_MEMORY, "");
-    CHECK_ERROR(eq_model_open_in(place + 8, model_bytes, file, file_size, &model), EQ_ERR_MEMORY, "");
-    CHECK_ERROR(eq_model_open_in(NULL, model_bytes, file, file_size, &model), EQ_ERR_MEMORY, "");
+    CHECK_ERROR(eq_model_open_in(place, model_bytes - 1, file, file_size, &model), EQ_ERR_MEMORY,
+                "it needs");
+    CHECK_ERROR(eq_model_open_in(place + 8, model_bytes, file, file_size, &model), EQ_ERR_MEMORY,
+                "aligned");
+    CHECK_ERROR(eq_model_open_in(NULL, model_bytes, file, file_size, &model), EQ_ERR_MEMORY,
+                "NULL");
     CHECK(eq_model_open_in(place, model_bytes, file, file_size, &model) == EQ_OK);
     CHECK(place[model_bytes] == 0xA5);
 
@@ -320,7 +323,7 @@ static void test_golden(const eq_model *model, eq_session *session)
     uint8_t stored[32], again[32];
     for (uint32_t i = 0; i < eq_model_golden_count(model); i++) {
         CHECK(eq_verify(session, i, stored) == EQ_OK);
-        CHECK(eq_golden_digest(session, i + 1, again) == EQ_OK); /* the converter's seeds: 1, 2, 3 */
+        CHECK(eq_golden_digest(session, i + 1, again) == EQ_OK); /* the seeds are 1, 2, 3 */
         CHECK(memcmp(stored, again, 32) == 0);
     }
     CHECK(eq_verify(session, 0, NULL) == EQ_OK);

@@ -16,7 +16,7 @@ static void requantize(size_t count, size_t first, const int32_t *acc, const eq_
     const int32_t zero = p->y_zero, low = p->act_min, high = p->act_max;
 
     for (size_t n = 0; n < count; n++, m += step, e += step)
-        y[n] = (int8_t)eq_clamp(eq_requant_r31(acc[n], *m, *e) + zero, low, high);
+        y[n] = (int8_t)eq_clamp(eq_add_wrap(eq_requant_r31(acc[n], *m, *e), zero), low, high);
 }
 
 static void start(size_t count, const int32_t *bias, size_t first, int32_t *acc)
