@@ -4,7 +4,8 @@
 #     sh tools/sanitize.sh DIR [COUNT]
 #
 # Builds the C library with AddressSanitizer and UndefinedBehaviorSanitizer into DIR, then opens and
-# runs the good and the bad golden files and COUNT (default 2000) mutants of each good one.
+# runs the good golden files, the bad ones, and COUNT (default 2000) mutants of each good one; checks
+# the integer form of the uint8 bilinear resize against binary32.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:?usage: sanitize.sh DIR [COUNT]}
@@ -13,8 +14,16 @@ mkdir -p "$out"
 flags="-std=c11 -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 warn="-Wall -Wextra -Wconversion -Wshadow -Werror"
 sources=$(find src_c/core src_c/ops src_c/io src_c/kernels -name '*.c')
-# shellcheck disable=SC2086
-${CC:-cc} $flags $warn -Isrc_c -Isrc_c/include -o "$out/mutate" tests/c/mutate.c $sources
+for program in mutate resize_u8; do
+    # shellcheck disable=SC2086
+    ${CC:-cc} $flags $warn -ffp-contract=off -Isrc_c -Isrc_c/include -o "$out/$program" \
+        "tests/c/$program.c" $sources
+done
+"$out/resize_u8" 2000
 for file in tests/golden/*.eqm; do
     "$out/mutate" "$file" "$count"
 done
+for file in tests/golden/bad/*.eqm; do
+    "$out/mutate" "$file" 0 >"$out/last.txt" || { cat "$out/last.txt"; exit 1; }
+done
+echo "$(ls tests/golden/bad/*.eqm | wc -l) bad files opened"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * mutate FILE COUNT [SEED]: damages an .eqm file COUNT times, opens each mutant and runs what opens.
- * Half of the mutants get their checksums mended, so that the damage reaches the checks behind them.
- * Built with sanitizers by tools/sanitize.sh; exits with 1 if nothing was refused or nothing accepted
- * by mending (then the test itself is broken). */
+ * Half of the mutants get their checksums mended, so that the damage reaches the checks behind
+ * them. A COUNT of 0 opens the file as it is. Built with sanitizers by tools/sanitize.sh; exits with
+ * 1 if no mutant was refused, for then the test itself is broken. */
 #define _POSIX_C_SOURCE 200112L
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,17 +120,17 @@ int main(int argc, char **argv)
         return perror(argv[1]), 2;
     const size_t size = (size_t)ftell(f);
     rewind(f);
-    uint8_t *original = malloc(size);
+    uint8_t *original = malloc(size ? size : 1);
     if (original == NULL || fread(original, 1, size, f) != size)
         return perror(argv[1]), 2;
     fclose(f);
 
     long results[EQ_ERR_VERIFY + 1] = { 0 };
-    for (long i = 0; i < count; i++) {
+    for (long i = 0; i < (count ? count : 1); i++) {
         /* An allocation of exactly the mutant's size, so that a read behind it is caught. */
-        uint8_t *scratch = malloc(size);
+        uint8_t *scratch = malloc(size ? size : 1);
         memcpy(scratch, original, size);
-        const size_t cut = damage(scratch, size);
+        const size_t cut = count ? damage(scratch, size) : size;
         if (i % 2)
             mend(scratch, cut);
         void *mutant = NULL;
@@ -147,5 +147,5 @@ int main(int argc, char **argv)
             printf(", %ld %s", results[s], eq_status_name((eq_status)s));
     printf("\n");
     free(original);
-    return results[EQ_ERR_FORMAT] + results[EQ_ERR_INVALID] == 0;
+    return count && results[EQ_ERR_FORMAT] + results[EQ_ERR_INVALID] == 0;
 }
