@@ -40,15 +40,14 @@ def files(*patterns: str) -> list[str]:
 
 
 class Build(build_ext):
-    """Keeps the C library to plain C11 and, if asked, free of warnings; Cython's file is neither."""
+    """Adds the warnings to the C library's files, not to what Cython generated."""
 
     def build_extension(self, ext: Extension) -> None:
         plain = self.compiler._compile
 
         def compile_one(obj: str, src: str, ext: str, cc: Any, extra: list[str], pp: Any) -> None:
             own = src.replace(os.sep, "/").startswith("src_c/")
-            flags = ["-std=c11", *WARNINGS] if own else ["-std=gnu11"]
-            plain(obj, src, ext, cc, extra + flags, pp)
+            plain(obj, src, ext, cc, extra + WARNINGS if own else extra, pp)
 
         self.compiler._compile = compile_one
         super().build_extension(ext)
@@ -66,7 +65,7 @@ def core() -> Extension:
         include_dirs=["src_c", "src_c/include"],
         define_macros=macros,
         # Floats at the edge must round the same everywhere: no fused multiply-add.
-        extra_compile_args=["-O3", "-fvisibility=hidden", "-ffp-contract=off"],
+        extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off"],
         extra_link_args=[strip],
         depends=files("**/*.h", "**/*.def"),
         py_limited_api=LIMITED_API,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What _core.pyx uses of src_c/include/edgeq.h."""
+"""What _core.pyx uses of src_c/include/edgeq.h, and a clock."""
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
@@ -46,3 +46,11 @@ cdef extern from "edgeq.h" nogil:
     uint32_t eq_model_golden_count(const eq_model *)
     eq_status eq_verify(eq_session *, uint32_t, uint8_t *)
     eq_status eq_golden_digest(eq_session *, uint64_t, uint8_t *)
+
+
+cdef extern from "<time.h>" nogil:
+    ctypedef struct timespec "struct timespec":
+        long long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int, timespec *)
