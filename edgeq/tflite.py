@@ -64,8 +64,11 @@ class Interpreter:
         experimental_op_resolver_type: OpResolverType = OpResolverType.AUTO,
         experimental_preserve_all_tensors: bool = False,
         experimental_disable_delegate_clustering: bool = False,
-        **ignored: Any,
+        **experimental: Any,
     ) -> None:
+        for name in experimental:  # newer versions have more of them
+            if not name.startswith("experimental_"):
+                raise TypeError(f"Interpreter() got an unexpected keyword argument {name!r}")
         if experimental_delegates:
             raise _RefusedError("edgeq has its own kernels and takes no delegates")
         if experimental_preserve_all_tensors:
@@ -100,7 +103,7 @@ class Interpreter:
         """One dict per output, as tflite-runtime's."""
         return [self._details(i) for i in range(len(self._session.inputs), len(self._tensors))]
 
-    def get_tensor_details(self) -> list[dict[str, Any]]:
+    def get_tensor_details(self, subgraph_index: int = 0) -> list[dict[str, Any]]:
         """Those of the inputs and outputs: edgeq keeps no other tensor."""
         return [self._details(i) for i in range(len(self._tensors))]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a few operators of an .eqm program in numpy, as docs/FORMAT.md and docs/NUMERICS.md say.
+"""Runs a program in numpy, written down from docs/FORMAT.md alone.
 
 Slow and plain, and independent of the C library, whose golden cases it checks.
 """
@@ -15,6 +15,7 @@ from edgeq.format.golden import golden_digest, golden_inputs
 from edgeq.format.program import Program, Value
 
 Params = dict[str, Any]
+Shape = tuple[int, ...]
 
 
 def golden_case(program: Program, seed: int) -> tuple[int, bytes]:
@@ -42,7 +43,8 @@ def evaluate(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]
 def requantize(x: np.ndarray, m: np.ndarray, e: np.ndarray) -> np.ndarray:
     """R31: x * m * 2**(e - 31), rounded twice."""
     left, right = np.maximum(e, 0).astype(np.int64), np.maximum(-e, 0).astype(np.int64)
-    high = ((x.astype(np.int64) << left) * m + 2**30) >> 31
+    shifted = (((x.astype(np.int64) << left) + 2**31) & 0xFFFFFFFF) - 2**31  # to int32
+    high = (shifted * m + 2**30) >> 31
     rest, half = high & ((1 << right) - 1), ((1 << right) - 1) >> 1
     return (high >> right) + (rest > half + (high < 0))
 
@@ -56,13 +58,13 @@ def _bias(p: Params) -> np.ndarray | int:
     return 0 if p["bias"] is None else p["bias"].astype(np.int64)
 
 
-def fully_connected(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+def fully_connected(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     w = x[1].astype(np.int64) - p["w_zero"]
     rows = x[0].reshape(-1, w.shape[1]).astype(np.int64) - p["x_zero"]
     return _finish(rows @ w.T + _bias(p), p)
 
 
-def conv_2d(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+def conv_2d(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     """One group. Padding adds nothing: it is where x equals its zero point."""
     image, w = x[0].astype(np.int64) - p["x_zero"], x[1].astype(np.int64) - p["w_zero"]
     acc = np.zeros(shape, np.int64)
@@ -74,7 +76,7 @@ def conv_2d(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarra
     return _finish(acc + _bias(p), p)
 
 
-def add(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+def add(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     terms = []
     for i, k in enumerate("12"):
         shifted = (x[i].astype(np.int64) - p[f"x{k}_zero"]) << p["left_shift"]
@@ -83,11 +85,11 @@ def add(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
     return np.clip(total + p["y_zero"], p["act_min"], p["act_max"])
 
 
-def concatenation(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+def concatenation(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     return np.concatenate(x, axis=p["axis"])
 
 
-def slice_(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+def slice_(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     axes = [
         begin + stride * np.arange(size)
         for begin, stride, size in zip(p["begin"], p["stride"], shape)
@@ -95,25 +97,265 @@ def slice_(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray
     return x[0][np.ix_(*axes)]
 
 
-def maximum(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+def maximum(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     return np.maximum(x[0], x[1])
 
 
-def copy(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+def copy(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     return x[0]
 
 
-def lut(x: list[np.ndarray], shape: tuple[int, ...], p: Params) -> np.ndarray:
+def lut(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     return p["table"][x[0].astype(np.int64) + 128]
 
 
-OPS: dict[str, Callable[[list[np.ndarray], tuple[int, ...], Params], np.ndarray]] = {
-    "FULLY_CONNECTED": fully_connected,
+def depthwise_conv_2d(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    image, w = x[0].astype(np.int64) - p["x_zero"], x[1].astype(np.int64) - p["w_zero"]
+    image = image.repeat(p["depth_multiplier"], axis=3)
+    acc = np.zeros(shape, np.int64)
+    for n, oy, ox, ky, kx in np.ndindex(*shape[:3], *w.shape[1:3]):
+        iy = oy * p["stride_h"] - p["pad_top"] + ky * p["dilation_h"]
+        ix = ox * p["stride_w"] - p["pad_left"] + kx * p["dilation_w"]
+        if 0 <= iy < image.shape[1] and 0 <= ix < image.shape[2]:
+            acc[n, oy, ox] += w[0, ky, kx] * image[n, iy, ix]
+    return _finish(acc + _bias(p), p)
+
+
+def transpose_conv(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    image, w = x[0].astype(np.int64) - p["x_zero"], x[1].astype(np.int64) - p["w_zero"]
+    acc = np.zeros(shape, np.int64)
+    for n, a, b, ky, kx in np.ndindex(*image.shape[:3], *w.shape[1:3]):
+        i, j = a * p["stride_h"] + ky - p["pad_top"], b * p["stride_w"] + kx - p["pad_left"]
+        if 0 <= i < shape[1] and 0 <= j < shape[2]:
+            acc[n, i, j] += w[:, ky, kx] @ image[n, a, b]
+    return _finish(acc + _bias(p), p)
+
+
+def mul(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    product = (x[0].astype(np.int64) - p["x1_zero"]) * (x[1].astype(np.int64) - p["x2_zero"])
+    y = requantize(product, np.int64(p["m"]), np.int64(p["e"])) + p["y_zero"]
+    return np.clip(y, p["act_min"], p["act_max"])
+
+
+def minimum(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return np.minimum(x[0], x[1])
+
+
+def prelu(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    v = x[0].astype(np.int64) - p["x_zero"]
+    bent = v * (x[1].astype(np.int64) - p["alpha_zero"])
+    y1 = requantize(v, np.int64(p["m1"]), np.int64(p["e1"]))
+    y2 = requantize(bent, np.int64(p["m2"]), np.int64(p["e2"]))
+    return np.clip(np.where(v >= 0, y1, y2) + p["y_zero"], -128, 127)
+
+
+def half_away(numerator: int, denominator: int) -> int:
+    """numerator / denominator, rounded half away from zero."""
+    magnitude = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return magnitude if numerator >= 0 else -magnitude
+
+
+def _pool(
+    x: list[np.ndarray], shape: Shape, p: Params, of: Callable[[np.ndarray], int]
+) -> np.ndarray:
+    y = np.zeros(shape, np.int64)
+    for n, i, j, c in np.ndindex(*shape):
+        top, left = i * p["stride_h"] - p["pad_top"], j * p["stride_w"] - p["pad_left"]
+        rows = slice(max(top, 0), top + p["kernel_h"])
+        columns = slice(max(left, 0), left + p["kernel_w"])
+        y[n, i, j, c] = of(x[0][n, rows, columns, c].astype(np.int64))
+    return np.clip(y, p["act_min"], p["act_max"])
+
+
+def max_pool(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return _pool(x, shape, p, lambda window: int(window.max()))
+
+
+def average_pool(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    offset = p["offset"]
+    return _pool(x, shape, p, lambda w: half_away(int((w + offset).sum()), w.size) - offset)
+
+
+def _axes(p: Params) -> tuple[int, ...]:
+    return tuple(a for a in range(6) if p["axes"] >> a & 1)
+
+
+def mean_or_sum(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    total = (x[0].astype(np.int64) - p["x_zero"]).sum(axis=_axes(p), keepdims=True)
+    y = requantize(total, np.int64(p["m"]), np.int64(p["e"])) + p["y_zero"]
+    return np.clip(y, -128, 127)
+
+
+def reduce_max(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return x[0].max(axis=_axes(p), keepdims=True)
+
+
+# Softmax, on Python's integers.
+
+
+def _sat(x: int) -> int:
+    return min(max(x, -(2**31)), 2**31 - 1)
+
+
+def _high(a: int, b: int) -> int:
+    return _sat((a * b + 2**30) >> 31)
+
+
+def _rshift(a: int, n: int) -> int:
+    return half_away(a, 1 << n)
+
+
+def _zeros(u: int) -> int:
+    return 32 - u.bit_length()
+
+
+def _reciprocal(a: int) -> int:
+    h = half_away(a + 2**31 - 1, 2)
+    v = 1515870810 + _high(h, -1010580540)
+    for _ in range(3):
+        v += _sat(_high(v, 2**29 - _high(h, v)) * 4)
+    return _sat(v * 2)
+
+
+def _logarithm(s: int) -> int:
+    H, Q = 1518500250, 1805811301
+    za = _zeros(s)
+    ra, pa = _sat(_high(_sat(s * 2 ** (za - 1)), H) * 2), _sat((12 - za) * 2**25 + 2**23)
+    zb = _zeros(_high(s, H)) - 1
+    rb, pb = _sat(s * 2**zb), _sat((12 - zb) * 2**25 - 2**23)
+    r, power = min(ra, rb), max(pa, pb)
+    p, q = half_away(r + Q, 2), 2 * (r - Q)
+    q2 = _high(q, q)
+    numerator = _high(q, r) + _high(_high(q, q2), 117049297)
+    denominator = _high(p, 1057819769 + q + _high(127690142, q2)) + _high(638450708, q)
+    fraction = _high(_rshift(numerator, 6), _reciprocal(denominator))
+    return _sat((_high(power, 1488522236) + fraction) * 2)
+
+
+def softmax_row(row: list[int], table: list[int]) -> list[int]:
+    differences = [max(row) - x for x in row]
+    total = min(sum(_rshift(table[d], 12) for d in differences), 2**32 - 1)
+    z = _zeros(total)
+    r, n = _reciprocal(total * 2**z - 2**31), 35 - z
+    quotients = [_rshift(_high(r, table[d]), n) if n <= 31 else 0 for d in differences]
+    return [min(max(q - 128, -128), 127) for q in quotients]
+
+
+def log_softmax_row(row: list[int], p: Params) -> list[int]:
+    table, differences = p["exp_table"].tolist(), [max(row) - x for x in row]
+    log = _logarithm(min(sum(_rshift(table[d], 12) for d in differences), 2**31 - 1))
+    scaled = requantize(np.int64(log - 2**31), np.int64(p["reverse_m"]), np.int64(p["reverse_e"]))
+    least = max(p["diff_min"] - 1, int(scaled))
+    logs = [_rshift(int(p["diff_table"][d]) - log, 22) + 127 for d in differences]
+    return [min(max(v, -128), 127) if -d > least else -128 for v, d in zip(logs, differences)]
+
+
+def softmax(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    rows, table = x[0].reshape(-1, shape[-1]).tolist(), p["exp_table"].tolist()
+    return np.array([softmax_row(row, table) for row in rows]).reshape(shape)
+
+
+def log_softmax(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    rows = x[0].reshape(-1, shape[-1]).tolist()
+    return np.array([log_softmax_row(row, p) for row in rows]).reshape(shape)
+
+
+# Moves.
+
+
+def _pads(x: np.ndarray, shape: Shape, p: Params) -> list[tuple[int, int]]:
+    sizes = zip(x.shape, shape, p["before"])
+    return [(before, after - size - before) for size, after, before in sizes]
+
+
+def pad(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return np.pad(x[0], _pads(x[0], shape, p), constant_values=p["value"])
+
+
+def mirror_pad(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return np.pad(x[0], _pads(x[0], shape, p), mode="reflect" if p["reflect"] else "symmetric")
+
+
+def transpose(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return x[0].transpose(p["perm"][: x[0].ndim])
+
+
+def arg_max(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return np.expand_dims(x[0].argmax(axis=p["axis"]), p["axis"])
+
+
+def resize_nearest(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return x[0][:, p["rows"]][:, :, p["cols"]]
+
+
+def _positions(count: int, size: int, scale: int, half: int) -> list[tuple[int, int, int, int]]:
+    """(lower, upper, w_lower, w_upper) of each output on an axis."""
+    found = []
+    for o in range(count):
+        p = min(o * scale + (scale // 2 - 512 if half else 0), (size - 1) * 1024)
+        lower = max(p, 0) // 1024
+        upper = min(int((p + 1023) / 1024), size - 1)  # int(): towards zero
+        found.append((lower, upper, 1024 - (p - 1024 * lower), p - 1024 * lower))
+    return found
+
+
+def resize_bilinear(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    rows = _positions(shape[1], x[0].shape[1], p["scale_h"], p["half_pixel"])
+    columns = _positions(shape[2], x[0].shape[2], p["scale_w"], p["half_pixel"])
+    y = np.zeros(shape, np.int64)
+    for n, i, j, c in np.ndindex(*shape):
+        (top, bottom, r0, r1), (left, right, c0, c1) = rows[i], columns[j]
+        u = x[0][n, :, :, c].astype(np.int64)
+        total = u[top, left] * r0 * c0 + u[bottom, left] * r1 * c0
+        total += u[top, right] * r0 * c1 + u[bottom, right] * r1 * c1
+        y[n, i, j, c] = half_away(int(total), 1 << 20)
+    return y
+
+
+def resize_bilinear_u8(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    def taps(table: np.ndarray) -> list[tuple[int, int, np.float32, np.float32]]:
+        weights = table[:, 1:].copy().view(np.float32)
+        lower = [int(t) & 0x7FFFFFFF for t in table[:, 0]]
+        upper = [at + (int(t) >> 31) for at, t in zip(lower, table[:, 0])]
+        return list(zip(lower, upper, weights[:, 0], weights[:, 1]))
+
+    rows, columns = taps(p["rows"]), taps(p["cols"])
+    y = np.zeros(shape, np.int64)
+    for n, i, j, c in np.ndindex(*shape):
+        (top, bottom, r0, r1), (left, right, c0, c1) = rows[i], columns[j]
+        u = (x[0][n, :, :, c].astype(np.int64) + 128).astype(np.float32)
+        s = u[top, left] * r0 * c0 + u[bottom, left] * r1 * c0
+        s = s + u[top, right] * r0 * c1 + u[bottom, right] * r1 * c1 + np.float32(0.5)
+        y[n, i, j, c] = min(max(int(s), 0), 255) - 128
+    return y
+
+
+OPS: dict[str, Callable[[list[np.ndarray], Shape, Params], np.ndarray]] = {
     "CONV_2D": conv_2d,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "FULLY_CONNECTED": fully_connected,
+    "TRANSPOSE_CONV": transpose_conv,
     "ADD": add,
+    "MUL": mul,
+    "MAXIMUM": maximum,
+    "MINIMUM": minimum,
+    "MAX_POOL_2D": max_pool,
+    "AVERAGE_POOL_2D": average_pool,
+    "MEAN": mean_or_sum,
+    "SUM": mean_or_sum,
+    "REDUCE_MAX": reduce_max,
+    "LUT": lut,
+    "SOFTMAX": softmax,
+    "LOG_SOFTMAX": log_softmax,
+    "PRELU": prelu,
+    "PAD": pad,
+    "MIRROR_PAD": mirror_pad,
+    "TRANSPOSE": transpose,
     "CONCATENATION": concatenation,
     "SLICE": slice_,
-    "LUT": lut,
-    "MAXIMUM": maximum,
+    "RESIZE_BILINEAR": resize_bilinear,
+    "RESIZE_BILINEAR_U8": resize_bilinear_u8,
+    "RESIZE_NEAREST": resize_nearest,
+    "ARG_MAX": arg_max,
     "COPY": copy,
 }

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("edgeq.runtime._core", reason="the C library is not built")
 
-from eqm_programs import GOLDEN, PROGRAMS
+from eqm_programs import PROGRAMS
 
 import edgeq
 from edgeq.errors import FormatError, UnsupportedError
@@ -63,7 +63,7 @@ def test_good_file_opens(name: str) -> None:
     assert [op.type for op in model.ops] == [op.opcode for op in PROGRAMS[name]().ops]
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_golden_cases(name: str) -> None:
     """Made by numpy, run by the library."""
     assert edgeq.load(FOLDER / f"{name}.eqm").verify() == len(SEEDS)

@@ -35,9 +35,11 @@ EQ_API eq_status eq_model_open_in(void *memory, size_t bytes, const void *data, 
         return eq_error(EQ_ERR_ARGUMENT, "model is NULL");
     *model = NULL;
     if (memory == NULL || !eq_is_aligned(memory, 16))
-        return eq_error(EQ_ERR_MEMORY, "the memory for the model is NULL or not aligned to 16 bytes");
+        return eq_error(EQ_ERR_MEMORY,
+                        "the memory for the model is NULL or not aligned to 16 bytes");
     if (bytes < sizeof(eq_model))
-        return eq_error(EQ_ERR_MEMORY, "%z bytes for the model, it needs %z", bytes, sizeof(eq_model));
+        return eq_error(EQ_ERR_MEMORY, "%z bytes for the model, it needs %z", bytes,
+                        sizeof(eq_model));
     EQ_TRY(eq_model_parse(memory, data, size));
     *model = memory;
     return EQ_OK;
@@ -84,7 +86,8 @@ EQ_API eq_status eq_model_open_file(const char *path, eq_model **model)
     }
     if (info.st_size < (off_t)sizeof(eq_file_header) || (uint64_t)info.st_size > PTRDIFF_MAX) {
         close(file);
-        return eq_error(EQ_ERR_FORMAT, "%s: not an .eqm file: %l bytes", path, (int64_t)info.st_size);
+        return eq_error(EQ_ERR_FORMAT, "%s: not an .eqm file: %l bytes", path,
+                        (int64_t)info.st_size);
     }
     const size_t size = (size_t)info.st_size;
     void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
@@ -139,7 +142,8 @@ static void describe_port(const eq_model *model, uint32_t port, eq_tensor_info *
     memcpy(&info->scale, &io->scale, sizeof io->scale);
     info->zero_point = io->zero_point;
     info->storage = (eq_dtype)t->dtype;
-    info->storage_zero_point = io->zero_point - (info->dtype == EQ_UINT8 && info->storage == EQ_INT8 ? 128 : 0);
+    info->storage_zero_point =
+        io->zero_point - (info->dtype == EQ_UINT8 && info->storage == EQ_INT8 ? 128 : 0);
     info->labels = model->strings + io->labels;
 }
 

@@ -24,7 +24,8 @@ static void put_char(text *t, char c)
     t->chars[t->length] = '\0';
 }
 
-/* Names come from files: control characters are shown as '?', and a name does not fill the sentence. */
+/* Names come from files: control characters are shown as '?', and a name does not fill the
+ * sentence. */
 static void put_string(text *t, const char *s)
 {
     for (size_t i = 0; s[i] && i < 120; i++)
@@ -107,7 +108,8 @@ eq_status eq_node_error(const eq_node *node, const char *format, ...)
     return EQ_ERR_INVALID;
 }
 
-eq_status eq_check_ref(const eq_node *node, const char *what, uint32_t ref, size_t count, size_t size)
+eq_status eq_check_ref(const eq_node *node, const char *what, uint32_t ref, size_t count,
+                       size_t size)
 {
     const uint64_t bytes = (uint64_t)count * size; /* counts are tensor dimensions: below 2^31 */
     if (ref == EQ_NONE)
@@ -115,12 +117,13 @@ eq_status eq_check_ref(const eq_node *node, const char *what, uint32_t ref, size
     if (ref % size != 0)
         return eq_node_error(node, "%s at %u is not aligned to %z", what, ref, size);
     if (ref > node->data_size || bytes > node->data_size - ref)
-        return eq_node_error(node, "%s at %u, %z items of %z bytes, ends behind DATA of %z bytes", what,
-                             ref, count, size, node->data_size);
+        return eq_node_error(node, "%s at %u, %z items of %z bytes, ends behind DATA of %z bytes",
+                             what, ref, count, size, node->data_size);
     return EQ_OK;
 }
 
-eq_status eq_check_range(const eq_node *node, const char *what, int64_t value, int64_t low, int64_t high)
+eq_status eq_check_range(const eq_node *node, const char *what, int64_t value, int64_t low,
+                         int64_t high)
 {
     if (value < low || value > high)
         return eq_node_error(node, "%s is %l, must be in [%l, %l]", what, value, low, high);
@@ -136,7 +139,8 @@ eq_status eq_check_multiplier(const eq_node *node, const char *what, int32_t m, 
     return EQ_OK;
 }
 
-eq_status eq_check_dtype(const eq_node *node, const char *what, const eq_file_tensor *t, uint8_t dtype)
+eq_status eq_check_dtype(const eq_node *node, const char *what, const eq_file_tensor *t,
+                         uint8_t dtype)
 {
     if (t->dtype != dtype)
         return eq_node_error(node, "%s is %s, must be %s", what, eq_dtype_name((eq_dtype)t->dtype),
@@ -144,19 +148,20 @@ eq_status eq_check_dtype(const eq_node *node, const char *what, const eq_file_te
     return EQ_OK;
 }
 
-eq_status eq_check_rank(const eq_node *node, const char *what, const eq_file_tensor *t, uint32_t rank)
+eq_status eq_check_rank(const eq_node *node, const char *what, const eq_file_tensor *t,
+                        uint32_t rank)
 {
     if (t->rank != rank)
         return eq_node_error(node, "%s has rank %u, must be %u", what, (uint32_t)t->rank, rank);
     return EQ_OK;
 }
 
-eq_status eq_check_dim(const eq_node *node, const char *what, const eq_file_tensor *t, uint32_t axis,
-                       int64_t expected)
+eq_status eq_check_dim(const eq_node *node, const char *what, const eq_file_tensor *t,
+                       uint32_t axis, int64_t expected)
 {
     if (t->dims[axis] != expected)
-        return eq_node_error(node, "dimension %u of %s is %d, must be %l", axis, what, t->dims[axis],
-                             expected);
+        return eq_node_error(node, "dimension %u of %s is %d, must be %l", axis, what,
+                             t->dims[axis], expected);
     return EQ_OK;
 }
 

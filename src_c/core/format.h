@@ -15,10 +15,12 @@
 
 #include <stdint.h>
 
-#define EQ_FILE_MAGIC "\x89" "EQM\r\n\x1a\n"
+#define EQ_FILE_MAGIC \
+    "\x89" \
+    "EQM\r\n\x1a\n"
 #define EQ_FILE_MAJOR 1
 #define EQ_FILE_MINOR 0
-#define EQ_FILE_ALIGN 64u /* sections, weights */
+#define EQ_FILE_ALIGN 64u  /* sections, weights */
 #define EQ_ARENA_ALIGN 16u /* activation tensors */
 #define EQ_NONE 0xFFFFFFFFu
 #define EQ_MAX_RANK 6
@@ -51,9 +53,9 @@ typedef struct eq_file_header { /* 64 bytes */
     uint16_t major, minor;
     uint32_t section_count;
     uint64_t file_size;
-    uint64_t arena_size;    /* bytes of the activation arena */
-    uint32_t header_crc;    /* CRC-32 of header (this field 0) and section table */
-    uint32_t reserved[7];   /* 0 */
+    uint64_t arena_size;  /* bytes of the activation arena */
+    uint32_t header_crc;  /* CRC-32 of header (this field 0) and section table */
+    uint32_t reserved[7]; /* 0 */
 } eq_file_header;
 
 typedef struct eq_file_section { /* 32 bytes */
@@ -65,8 +67,15 @@ typedef struct eq_file_section { /* 32 bytes */
 
 /* Values of eq_dtype in edgeq.h; storage types of tensors inside a program. */
 enum {
-    EQ_DT_INT8 = 1, EQ_DT_UINT8 = 2, EQ_DT_INT16 = 3, EQ_DT_INT32 = 4, EQ_DT_INT64 = 5,
-    EQ_DT_FLOAT32 = 6, EQ_DT_BOOL = 7, EQ_DT_INT4 = 8, EQ_DT_INT2 = 9
+    EQ_DT_INT8 = 1,
+    EQ_DT_UINT8 = 2,
+    EQ_DT_INT16 = 3,
+    EQ_DT_INT32 = 4,
+    EQ_DT_INT64 = 5,
+    EQ_DT_FLOAT32 = 6,
+    EQ_DT_BOOL = 7,
+    EQ_DT_INT4 = 8,
+    EQ_DT_INT2 = 9
 };
 
 enum {
@@ -78,45 +87,49 @@ enum {
 };
 
 /* Time: inputs are written at step 0, op k runs at step k + 1, outputs are read at step ops + 1. */
-typedef struct eq_file_tensor { /* 56 bytes */
+/* A view repeats the offset and the steps of its owner. Constants live from step 0 to step 0. */
+typedef struct eq_file_tensor {       /* 56 bytes */
     uint8_t dtype, kind, rank, flags; /* flags: 0 */
-    uint32_t storage;                 /* index of the tensor that owns the bytes; itself unless a view */
+    uint32_t storage;                 /* the tensor that owns the bytes; itself unless a view */
     int32_t dims[EQ_MAX_RANK];        /* unused ones are 1 */
-    uint32_t first_step, last_step;   /* written at, last read at; 0 for constants; a view repeats its owner's */
-    uint64_t offset;                  /* into the arena, or into DATA for constants; a view repeats its owner's */
-    uint32_t scale;                   /* metadata, float32 bits: real = scale * (q - zero_point); 0: none or per channel */
-    int32_t zero_point;
+    uint32_t first_step, last_step;   /* written at, last read at */
+    uint64_t offset;                  /* into the arena, or into DATA for constants */
+    uint32_t scale;     /* float32 bits, metadata: real = scale * (q - zero_point); 0: none */
+    int32_t zero_point; /* metadata */
 } eq_file_tensor;
 
 typedef struct eq_file_op { /* 24 bytes */
-    uint16_t opcode, flags;           /* flags: 0 */
+    uint16_t opcode, flags; /* flags: 0 */
     uint16_t input_count, output_count;
-    uint32_t args;                    /* index into ARGS: inputs, then outputs */
-    uint32_t params, params_size;     /* into PARM, a multiple of 4 */
-    uint32_t name;                    /* str */
+    uint32_t args;                /* index into ARGS: inputs, then outputs */
+    uint32_t params, params_size; /* into PARM, a multiple of 4 */
+    uint32_t name;                /* str */
 } eq_file_op;
 
+/* The scale is that of the caller's dtype, or of the tensor where that dtype is float32. */
 typedef struct eq_file_io { /* 24 bytes */
-    uint32_t name;      /* str */
+    uint32_t name;          /* str */
     uint32_t tensor;
-    uint8_t dtype;      /* what the caller sees: int8, uint8, int16, int32, int64, float32, bool */
+    uint8_t dtype; /* what the caller sees: int8, uint8, int16, int32, int64, float32, bool */
     uint8_t reserved[3];
-    uint32_t scale;     /* float32 bits, of the caller's dtype; of the tensor where that is float32; 0: not quantized */
+    uint32_t scale; /* float32 bits; 0: not quantized */
     int32_t zero_point;
-    uint32_t labels;    /* str: one label a line, or 0 */
+    uint32_t labels; /* str: one label a line, or 0 */
 } eq_file_io;
 
 typedef struct eq_file_entry { /* 24 bytes: one callable program */
-    uint32_t name;                     /* str, "main" for the first */
+    uint32_t name;             /* str, "main" for the first */
     uint32_t first_op, op_count;
-    uint32_t io;                       /* index into IO: inputs, then outputs */
+    uint32_t io; /* index into IO: inputs, then outputs */
     uint32_t input_count, output_count;
 } eq_file_entry;
 
-typedef struct eq_file_meta { uint32_t key, value; } eq_file_meta; /* two str */
+typedef struct eq_file_meta {
+    uint32_t key, value;
+} eq_file_meta; /* two str */
 
 typedef struct eq_file_golden { /* 48 bytes */
-    uint64_t seed;      /* of the input generator, docs/FORMAT.md */
+    uint64_t seed;              /* of the input generator, docs/FORMAT.md */
     uint32_t entry;
     uint32_t reserved;
     uint8_t sha256[32]; /* of the output tensors' bytes in the arena, concatenated */
@@ -124,8 +137,8 @@ typedef struct eq_file_golden { /* 48 bytes */
 
 /* ---- operators -------------------------------------------------------------------------------
  * x: input, w: weights, y: output. act_min, act_max: the fused activation, within the range of y.
- * A multiplier m with exponent e stands for m * 2^(e - 31); m is 0 or in [2^30, 2^31), e in [-31, 30].
- * docs/NUMERICS.md defines the arithmetic. Opcodes are never reused. */
+ * A multiplier m with exponent e stands for m * 2^(e - 31); m is 0 or in [2^30, 2^31), e in [-31,
+ * 30]. docs/NUMERICS.md defines the arithmetic. Opcodes are never reused. */
 
 enum { EQ_ARITH_R31 = 0, EQ_ARITH_R15 = 1 };
 
@@ -135,17 +148,18 @@ enum { EQ_ARITH_R31 = 0, EQ_ARITH_R15 = 1 };
  * TRANSPOSE_CONV     x (N,H,W,C)  w (O,KH,KW,C)  y (N,OH,OW,O) */
 typedef struct eq_conv_params { /* 64 bytes */
     uint16_t stride_h, stride_w, dilation_h, dilation_w;
-    int32_t pad_top, pad_left;   /* bottom and right follow from the shapes */
+    int32_t pad_top, pad_left; /* bottom and right follow from the shapes */
     uint32_t groups, depth_multiplier;
     int32_t x_zero, w_zero, y_zero, act_min, act_max;
-    uint32_t bias;               /* ref int32[channels] or EQ_NONE */
-    uint32_t multiplier;         /* ref int32[requant_count] */
-    uint32_t exponent;           /* ref int8[requant_count] */
-    uint32_t requant_count;      /* 1 or channels */
+    uint32_t bias;          /* ref int32[channels] or EQ_NONE */
+    uint32_t multiplier;    /* ref int32[requant_count] */
+    uint32_t exponent;      /* ref int8[requant_count] */
+    uint32_t requant_count; /* 1 or channels */
     uint16_t arithmetic, reserved;
 } eq_conv_params;
 
-/* ADD (and SUB: sign2 = -1): broadcasting. y = R31(R31((x1-z1)<<left_shift) + sign2*R31((x2-z2)<<left_shift)) */
+/* ADD (and SUB: sign2 = -1): broadcasting. y = R31(R31((x1-z1)<<left_shift) +
+ * sign2*R31((x2-z2)<<left_shift)) */
 typedef struct eq_add_params { /* 52 bytes */
     int32_t x1_zero, x2_zero, y_zero, left_shift;
     int32_t m1, e1, m2, e2, my, ey;
@@ -166,22 +180,28 @@ typedef struct eq_pool_params { /* 28 bytes */
     int32_t pad_top, pad_left, act_min, act_max, offset;
 } eq_pool_params;
 
-/* MEAN, SUM: y = R31(sum of (x - x_zero) over axes) + y_zero; m in [0, 2^31): 1/count is folded into it.
- * REDUCE_MAX: only axes, the rest 0. y has the reduced axes as 1 (keep_dims); a view drops them. */
+/* MEAN, SUM: y = R31(sum of (x - x_zero) over axes) + y_zero; m in [0, 2^31): 1/count is folded
+ * into it. REDUCE_MAX: only axes, the rest 0. y has the reduced axes as 1 (keep_dims); a view drops
+ * them. */
 typedef struct eq_reduce_params { /* 20 bytes */
-    uint32_t axes; /* bit i: axis i */
+    uint32_t axes;                /* bit i: axis i */
     int32_t x_zero, y_zero, m, e;
 } eq_reduce_params;
 
 /* LUT: y = table[x + 128] */
-typedef struct eq_lut_params { uint32_t table; } eq_lut_params; /* ref int8[256] */
+typedef struct eq_lut_params {
+    uint32_t table;
+} eq_lut_params; /* ref int8[256] */
 
-/* SOFTMAX over the last axis: exp_table[d] = exp(-d * beta * scale) in Q0.31, d = max - x; 0 where negligible */
-typedef struct eq_softmax_params { uint32_t exp_table; } eq_softmax_params; /* ref int32[256] */
+/* SOFTMAX over the last axis: exp_table[d] = exp(-d * beta * scale) in Q0.31, d = max - x; 0 where
+ * negligible */
+typedef struct eq_softmax_params {
+    uint32_t exp_table;
+} eq_softmax_params; /* ref int32[256] */
 
 /* LOG_SOFTMAX over the last axis: diff_table[d] = -d * scale in Q5.26 */
 typedef struct eq_log_softmax_params { /* 20 bytes */
-    uint32_t exp_table, diff_table; /* ref int32[256] */
+    uint32_t exp_table, diff_table;    /* ref int32[256] */
     int32_t diff_min, reverse_m, reverse_e;
 } eq_log_softmax_params;
 
@@ -190,34 +210,54 @@ typedef struct eq_prelu_params { /* 28 bytes */
     int32_t x_zero, alpha_zero, y_zero, m1, e1, m2, e2;
 } eq_prelu_params;
 
-typedef struct eq_pad_params { int32_t before[EQ_MAX_RANK], value; } eq_pad_params; /* PAD, 28 bytes */
+typedef struct eq_pad_params {
+    int32_t before[EQ_MAX_RANK], value;
+} eq_pad_params; /* PAD, 28 bytes */
 
 /* MIRROR_PAD: reflect = 1 does not repeat the border element, 0 (symmetric) does */
-typedef struct eq_mirror_pad_params { int32_t before[EQ_MAX_RANK], reflect; } eq_mirror_pad_params;
+typedef struct eq_mirror_pad_params {
+    int32_t before[EQ_MAX_RANK], reflect;
+} eq_mirror_pad_params;
 
-typedef struct eq_transpose_params { uint8_t perm[EQ_MAX_RANK], reserved[2]; } eq_transpose_params;
+typedef struct eq_transpose_params {
+    uint8_t perm[EQ_MAX_RANK], reserved[2];
+} eq_transpose_params;
 
-typedef struct eq_concat_params { uint32_t axis; } eq_concat_params; /* 1 … 65535 inputs */
+typedef struct eq_concat_params {
+    uint32_t axis;
+} eq_concat_params; /* 1 … 65535 inputs */
 
 /* SLICE: y[i...] = x[begin + i * stride ...]; strides may be negative */
-typedef struct eq_slice_params { int32_t begin[EQ_MAX_RANK], stride[EQ_MAX_RANK]; } eq_slice_params;
+typedef struct eq_slice_params {
+    int32_t begin[EQ_MAX_RANK], stride[EQ_MAX_RANK];
+} eq_slice_params;
 
 /* RESIZE_BILINEAR, int8: positions in Q10 as TFLite's integer kernel computes them from these */
-typedef struct eq_resize_params { int32_t scale_h, scale_w; uint32_t half_pixel; } eq_resize_params;
+typedef struct eq_resize_params {
+    int32_t scale_h, scale_w;
+    uint32_t half_pixel;
+} eq_resize_params;
 
 /* RESIZE_BILINEAR_U8: the float32 kernel that TFLite uses for uint8, reproduced in integers.
  * Tables: an eq_resize_tap per output row (OH) and per output column (OW). */
-typedef struct eq_resize_u8_params { uint32_t rows, cols; } eq_resize_u8_params;
+typedef struct eq_resize_u8_params {
+    uint32_t rows, cols;
+} eq_resize_u8_params;
 typedef struct eq_resize_tap {
-    uint32_t lower;        /* index of the lower sample; bit 31: the upper sample is the next one, else the same */
+    uint32_t lower; /* index of the lower sample; bit 31: the upper sample is the next one, else the
+                       same */
     uint32_t w_lower, w_upper; /* float32 bit patterns of the two weights */
 } eq_resize_tap;
 
 /* RESIZE_NEAREST: ref uint32[OH], uint32[OW]: the source row and column */
-typedef struct eq_resize_nearest_params { uint32_t rows, cols; } eq_resize_nearest_params;
+typedef struct eq_resize_nearest_params {
+    uint32_t rows, cols;
+} eq_resize_nearest_params;
 
 /* ARG_MAX: y int32 or int64, the axis dropped as 1; the first maximum wins */
-typedef struct eq_argmax_params { uint32_t axis; } eq_argmax_params;
+typedef struct eq_argmax_params {
+    uint32_t axis;
+} eq_argmax_params;
 
 /* COPY: y = x, same bytes; no params */
 

@@ -7,23 +7,15 @@
 
 #include <string.h>
 
-/* ---- bounded arithmetic: false on overflow */
+#define INVALID(...) eq_error(EQ_ERR_INVALID, __VA_ARGS__)
 
+/* False on overflow. */
 static bool add_size(uint64_t a, uint64_t b, uint64_t *sum)
 {
     *sum = a + b;
     return *sum >= a;
 }
 
-static bool mul_size(uint64_t a, uint64_t b, uint64_t *product)
-{
-    if (a != 0 && b > UINT64_MAX / a)
-        return false;
-    *product = a * b;
-    return true;
-}
-
-#define INVALID(...) eq_error(EQ_ERR_INVALID, __VA_ARGS__)
 #define DAMAGED(...) eq_error(EQ_ERR_FORMAT, __VA_ARGS__)
 
 /* ---- header and sections */
@@ -60,7 +52,8 @@ static eq_status check_header(const uint8_t *data, size_t size)
         if (header->minor == EQ_FILE_MINOR && header->reserved[i] != 0)
             return INVALID("reserved header fields are not 0");
     if (header->arena_size > EQ_MAX_DIM)
-        return INVALID("the arena has %l bytes, at most %d", (int64_t)header->arena_size, EQ_MAX_DIM);
+        return INVALID("the arena has %l bytes, at most %d", (int64_t)header->arena_size,
+                       EQ_MAX_DIM);
     return EQ_OK;
 }
 
@@ -68,8 +61,8 @@ static eq_status check_header(const uint8_t *data, size_t size)
 typedef struct section_slot {
     uint32_t type;
     const char *name;
-    size_t record;   /* bytes a record */
-    uint64_t limit;  /* records */
+    size_t record;  /* bytes a record */
+    uint64_t limit; /* records */
     bool required;
     const void **start;
     uint64_t count;
@@ -95,35 +88,36 @@ static eq_status read_section(const uint8_t *data, const eq_file_section *s, sec
                            (int64_t)s->size, slot->record);
         slot->count = s->size / slot->record;
         if (slot->count > slot->limit)
-            return INVALID("section %s has %l records, at most %l", slot->name, (int64_t)slot->count,
-                           (int64_t)slot->limit);
+            return INVALID("section %s has %l records, at most %l", slot->name,
+                           (int64_t)slot->count, (int64_t)slot->limit);
         slot->seen = true;
         *slot->start = data + s->offset;
         return EQ_OK;
     }
     if (s->flags & EQ_SECTION_REQUIRED)
-        return eq_error(EQ_ERR_VERSION, "section type %u is required, but unknown to edgeq %s", s->type,
-                        eq_version());
+        return eq_error(EQ_ERR_VERSION, "section type %u is required, but unknown to edgeq %s",
+                        s->type, eq_version());
     return EQ_OK;
 }
 
 static eq_status read_sections(eq_model *m, const uint8_t *data, size_t size)
 {
-    const void *start[10] = { 0 };
+    const void *start[10] = {0};
     section_slot slots[] = {
-        { EQ_SEC_TENSORS, "TENS", sizeof(eq_file_tensor), EQ_MAX_TENSORS, true, &start[0], 0, false },
-        { EQ_SEC_OPS, "OPS", sizeof(eq_file_op), EQ_MAX_OPS, true, &start[1], 0, false },
-        { EQ_SEC_ARGS, "ARGS", 4, 1u << 20, true, &start[2], 0, false },
-        { EQ_SEC_PARAMS, "PARM", 1, 1u << 26, true, &start[3], 0, false },
-        { EQ_SEC_IO, "IO", sizeof(eq_file_io), EQ_MAX_IO, true, &start[4], 0, false },
-        { EQ_SEC_ENTRY, "ENTR", sizeof(eq_file_entry), 64, true, &start[5], 0, false },
-        { EQ_SEC_STRINGS, "STRS", 1, 1u << 26, true, &start[6], 0, false },
-        { EQ_SEC_META, "META", sizeof(eq_file_meta), 4096, false, &start[7], 0, false },
-        { EQ_SEC_GOLDEN, "GOLD", sizeof(eq_file_golden), 4096, false, &start[8], 0, false },
-        { EQ_SEC_DATA, "DATA", 1, EQ_NONE, true, &start[9], 0, false },
+        {EQ_SEC_TENSORS, "TENS", sizeof(eq_file_tensor), EQ_MAX_TENSORS, true, &start[0], 0, false},
+        {EQ_SEC_OPS, "OPS", sizeof(eq_file_op), EQ_MAX_OPS, true, &start[1], 0, false},
+        {EQ_SEC_ARGS, "ARGS", 4, 1u << 20, true, &start[2], 0, false},
+        {EQ_SEC_PARAMS, "PARM", 1, 1u << 26, true, &start[3], 0, false},
+        {EQ_SEC_IO, "IO", sizeof(eq_file_io), EQ_MAX_IO, true, &start[4], 0, false},
+        {EQ_SEC_ENTRY, "ENTR", sizeof(eq_file_entry), 64, true, &start[5], 0, false},
+        {EQ_SEC_STRINGS, "STRS", 1, 1u << 26, true, &start[6], 0, false},
+        {EQ_SEC_META, "META", sizeof(eq_file_meta), 4096, false, &start[7], 0, false},
+        {EQ_SEC_GOLDEN, "GOLD", sizeof(eq_file_golden), 4096, false, &start[8], 0, false},
+        {EQ_SEC_DATA, "DATA", 1, EQ_NONE, true, &start[9], 0, false},
     };
     const size_t slot_count = sizeof slots / sizeof slots[0];
-    const eq_file_section *table = (const eq_file_section *)(const void *)(data + sizeof *m->header);
+    const eq_file_section *table =
+        (const eq_file_section *)(const void *)(data + sizeof *m->header);
     uint64_t previous = sizeof *m->header + m->header->section_count * sizeof *table;
 
     for (uint32_t i = 0; i < m->header->section_count; i++) {
@@ -171,7 +165,8 @@ static eq_status read_sections(eq_model *m, const uint8_t *data, size_t size)
 static eq_status check_string(const eq_model *m, const char *what, uint32_t index, uint32_t str)
 {
     if (str >= m->strings_size)
-        return INVALID("%s %u: its string lies at %u of %z bytes", what, index, str, m->strings_size);
+        return INVALID("%s %u: its string lies at %u of %z bytes", what, index, str,
+                       m->strings_size);
     return EQ_OK;
 }
 
@@ -197,16 +192,6 @@ static bool is_scale(uint32_t bits)
     return bits < 0x7F800000u;
 }
 
-/* Bytes of a tensor; false unless in [1, 2^31). Dimensions must be checked already. */
-static bool tensor_bytes(const eq_file_tensor *t, uint64_t *bytes)
-{
-    *bytes = eq_dtype_size(t->dtype);
-    for (uint32_t i = 0; i < t->rank; i++)
-        if (!mul_size(*bytes, (uint64_t)t->dims[i], bytes) || *bytes > EQ_MAX_DIM)
-            return false;
-    return true;
-}
-
 static eq_status check_view(const eq_model *m, uint32_t i, uint64_t bytes)
 {
     const eq_file_tensor *t = &m->tensors[i];
@@ -215,14 +200,15 @@ static eq_status check_view(const eq_model *m, uint32_t i, uint64_t bytes)
     if (t->storage >= m->tensor_count || m->tensors[t->storage].kind == EQ_KIND_VIEW)
         return INVALID("tensor %u: a view of tensor %u, which owns nothing", i, t->storage);
     const eq_file_tensor *owner = &m->tensors[t->storage];
-    /* The owner's own record may come later: its dimensions are used only after they were checked. */
+    /* The owner's own record may come later: its dimensions are used only after they were checked.
+     */
     if (owner->rank > EQ_MAX_RANK)
         return INVALID("tensor %u: rank %u, at most %u", t->storage, (uint32_t)owner->rank,
                        (uint32_t)EQ_MAX_RANK);
     for (uint32_t d = 0; d < owner->rank; d++)
         if (owner->dims[d] < 1)
             return INVALID("tensor %u: dimension %u is %d", t->storage, d, owner->dims[d]);
-    if (owner->dtype != t->dtype || !tensor_bytes(owner, &owner_bytes) || owner_bytes != bytes)
+    if (owner->dtype != t->dtype || !eq_tensor_bytes(owner, &owner_bytes) || owner_bytes != bytes)
         return INVALID("tensor %u: a view of tensor %u with another dtype or size", i, t->storage);
     if (owner->offset != t->offset || owner->first_step != t->first_step
         || owner->last_step != t->last_step)
@@ -250,7 +236,8 @@ static eq_status check_place(const eq_model *m, uint32_t i, uint64_t bytes)
         return INVALID("tensor %u: arena offset %l is not a multiple of %u", i, (int64_t)t->offset,
                        EQ_ARENA_ALIGN);
     if (!add_size(t->offset, bytes, &end) || end > m->header->arena_size)
-        return INVALID("tensor %u: ends behind the arena of %l bytes", i, (int64_t)m->header->arena_size);
+        return INVALID("tensor %u: ends behind the arena of %l bytes", i,
+                       (int64_t)m->header->arena_size);
     if (t->first_step > t->last_step || t->last_step > m->op_count + 1)
         return INVALID("tensor %u: lives from step %u to %u of %u", i, t->first_step, t->last_step,
                        m->op_count + 1);
@@ -278,7 +265,7 @@ static eq_status check_tensors(const eq_model *m)
         for (uint32_t d = 0; d < EQ_MAX_RANK; d++)
             if (d < t->rank ? t->dims[d] < 1 : t->dims[d] != 1)
                 return INVALID("tensor %u: dimension %u is %d", i, d, t->dims[d]);
-        if (!tensor_bytes(t, &bytes))
+        if (!eq_tensor_bytes(t, &bytes))
             return INVALID("tensor %u: 2^31 bytes or more", i);
         if (t->flags != 0)
             return INVALID("tensor %u: flags are not 0", i);
@@ -348,59 +335,6 @@ static eq_status check_op(const eq_model *m, uint32_t k, const eq_op_def **def)
     return check_string(m, "op", k, op->name);
 }
 
-/* Every input of op k was written before, and lives until then; its output begins to live there. */
-static eq_status check_op_times(const eq_model *m, const eq_node *node)
-{
-    const uint32_t step = node->index + 1;
-    const eq_file_tensor *out = eq_out(node);
-
-    for (uint32_t i = 0; i < node->op->input_count; i++) {
-        const eq_file_tensor *owner = &m->tensors[eq_arg(node, i)->storage];
-        if (owner->kind == EQ_KIND_CONST)
-            continue;
-        if (owner->first_step >= step)
-            return eq_node_error(node, "input %u is read before it is written", i);
-        if (owner->last_step < step)
-            return eq_node_error(node, "input %u is read at step %u, its memory is given up at %u", i, step,
-                                 owner->last_step);
-    }
-    if (out->kind != EQ_KIND_ACTIVATION)
-        return eq_node_error(node, "the output is an input, a constant or a view");
-    if (out->first_step != step)
-        return eq_node_error(node, "the output is written at step %u, the plan says %u", step,
-                             out->first_step);
-    return EQ_OK;
-}
-
-/* The time of an activation's first write is that of the op that writes it, and its last read is real. */
-static eq_status check_tensor_times(const eq_model *m)
-{
-    for (uint32_t i = 0; i < m->tensor_count; i++) {
-        const eq_file_tensor *t = &m->tensors[i];
-        if (t->kind != EQ_KIND_ACTIVATION && t->kind != EQ_KIND_INPUT)
-            continue;
-        if (t->kind == EQ_KIND_ACTIVATION) {
-            if (t->first_step > m->op_count)
-                return INVALID("tensor %u: written at step %u of %u", i, t->first_step, m->op_count);
-            const eq_node writer = eq_model_node(m, t->first_step - 1);
-            if (writer.args[writer.op->input_count] != i)
-                return INVALID("tensor %u: the op of step %u does not write it", i, t->first_step);
-        }
-        bool found = t->last_step == t->first_step;
-        if (t->last_step == m->op_count + 1)
-            for (uint32_t k = 0; k < m->entry->output_count; k++)
-                found |= m->tensors[m->io[m->entry->io + m->entry->input_count + k].tensor].storage == i;
-        else if (t->last_step > t->first_step) {
-            const eq_node reader = eq_model_node(m, t->last_step - 1);
-            for (uint32_t k = 0; k < reader.op->input_count; k++)
-                found |= eq_arg(&reader, k)->storage == i;
-        }
-        if (!found)
-            return INVALID("tensor %u: nothing reads it at step %u, its last", i, t->last_step);
-    }
-    return EQ_OK;
-}
-
 /* ---- ports */
 
 static eq_status check_port(const eq_model *m, uint32_t index, bool is_input)
@@ -415,14 +349,16 @@ static eq_status check_port(const eq_model *m, uint32_t index, bool is_input)
     const eq_file_tensor *owner = &m->tensors[t->storage];
     if (is_input ? t->kind != EQ_KIND_INPUT
                  : owner->kind != EQ_KIND_ACTIVATION || owner->last_step != m->op_count + 1)
-        return INVALID("port %u: tensor %u is no %s", index, io->tensor, is_input ? "input" : "output");
+        return INVALID("port %u: tensor %u is no %s", index, io->tensor,
+                       is_input ? "input" : "output");
     if (!is_scale(io->scale))
         return INVALID("port %u: the scale is negative or not finite", index);
     if (io->reserved[0] | io->reserved[1] | io->reserved[2])
         return INVALID("port %u: reserved fields are not 0", index);
 
     const bool is_u8 = io->dtype == EQ_DT_UINT8 && t->dtype == EQ_DT_INT8;
-    const bool is_float = io->dtype == EQ_DT_FLOAT32 && (t->dtype == EQ_DT_INT8 || t->dtype == EQ_DT_INT16);
+    const bool is_float =
+        io->dtype == EQ_DT_FLOAT32 && (t->dtype == EQ_DT_INT8 || t->dtype == EQ_DT_INT16);
     const int64_t shift = is_u8 ? 128 : 0;
     if (io->dtype != t->dtype && !is_u8 && !is_float)
         return INVALID("port %u: dtype %u cannot stand for tensor %u of dtype %u", index,
@@ -457,53 +393,6 @@ static eq_status check_ports(const eq_model *m)
     return EQ_OK;
 }
 
-/* ---- memory plan */
-
-/* May the output `late` lie on `early`, tensor `index`? Only if the op works element by element and
- * this is the last time that anyone needs `early`. */
-static bool is_inplace(const eq_model *m, const eq_file_tensor *early, uint32_t index,
-                       const eq_file_tensor *late)
-{
-    if (early->last_step != late->first_step || early->offset != late->offset
-        || early->rank != late->rank || memcmp(early->dims, late->dims, sizeof early->dims) != 0
-        || eq_dtype_size(early->dtype) != eq_dtype_size(late->dtype))
-        return false;
-    const eq_node node = eq_model_node(m, late->first_step - 1);
-    const char *type;
-    size_t params_size;
-    if (!eq_op_find(node.op->opcode, &type, &params_size)->inplace)
-        return false;
-    for (uint32_t i = 0; i < node.op->input_count; i++)
-        if (eq_arg(&node, i)->storage == index && node.args[i] != index)
-            return false; /* a view of another shape would be read after it was overwritten */
-    return true;
-}
-
-/* No two tensors that live at the same time share a byte. Tensors are in order of their first step, at
- * most EQ_MAX_TENSORS of them: 2^27 cheap comparisons at worst. */
-static eq_status check_plan(const eq_model *m)
-{
-    for (uint32_t i = 0; i < m->tensor_count; i++) {
-        const eq_file_tensor *late = &m->tensors[i];
-        uint64_t late_bytes, early_bytes;
-        if (late->kind == EQ_KIND_CONST || late->kind == EQ_KIND_VIEW)
-            continue;
-        tensor_bytes(late, &late_bytes);
-        for (uint32_t k = 0; k < i; k++) {
-            const eq_file_tensor *early = &m->tensors[k];
-            if (early->last_step < late->first_step || early->kind == EQ_KIND_CONST
-                || early->kind == EQ_KIND_VIEW)
-                continue;
-            tensor_bytes(early, &early_bytes);
-            if (early->offset + early_bytes <= late->offset || late->offset + late_bytes <= early->offset)
-                continue;
-            if (late->kind == EQ_KIND_INPUT || !is_inplace(m, early, k, late))
-                return INVALID("tensors %u and %u share memory at step %u", k, i, late->first_step);
-        }
-    }
-    return EQ_OK;
-}
-
 eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 {
     const eq_op_def *def;
@@ -523,14 +412,10 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
     EQ_TRY(read_sections(m, data, size));
     EQ_TRY(check_strings(m));
     EQ_TRY(check_tensors(m));
-    for (uint32_t k = 0; k < m->op_count; k++) {
+    for (uint32_t k = 0; k < m->op_count; k++)
         EQ_TRY(check_op(m, k, &def));
-        const eq_node node = eq_model_node(m, k);
-        EQ_TRY(check_op_times(m, &node));
-    }
     EQ_TRY(check_ports(m));
-    EQ_TRY(check_tensor_times(m));
-    EQ_TRY(check_plan(m));
+    EQ_TRY(eq_plan_check(m));
     for (uint32_t k = 0; k < m->op_count; k++) {
         const eq_node node = eq_model_node(m, k);
         EQ_TRY(check_op(m, k, &def));

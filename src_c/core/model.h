@@ -25,13 +25,19 @@ struct eq_model {
     size_t params_size, strings_size, data_size;
     size_t scratch_size; /* the largest of any op, a multiple of 16 */
     eq_kernels kernels;
-    void *map;           /* of eq_model_open_file, else NULL */
+    void *map; /* of eq_model_open_file, else NULL */
     size_t map_size;
-    bool owned;          /* the handle came from malloc */
+    bool owned; /* the handle came from malloc */
 };
 
 /* Checks the whole file and fills `model`; `data` stays the caller's. */
 eq_status eq_model_parse(eq_model *model, const void *data, size_t size);
+
+/* The part of it in plan.c. */
+eq_status eq_plan_check(const eq_model *model);
+
+/* Bytes of a tensor; false unless in [1, 2^31). Rank and dimensions must be checked already. */
+bool eq_tensor_bytes(const eq_file_tensor *tensor, uint64_t *bytes);
 
 /* Op `index` of the model; arena and scratch are NULL. */
 eq_node eq_model_node(const eq_model *model, uint32_t index);

@@ -22,7 +22,8 @@ struct eq_session {
 
 enum { HANDLE_SIZE = (sizeof(struct eq_session) + 15) & ~15u };
 
-EQ_API eq_status eq_session_size(const eq_model *model, size_t *bytes, size_t *arena, size_t *scratch)
+EQ_API eq_status eq_session_size(const eq_model *model, size_t *bytes, size_t *arena,
+                                 size_t *scratch)
 {
     if (model == NULL || bytes == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "model or bytes is NULL");
@@ -44,7 +45,8 @@ EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_
     *session = NULL;
     EQ_TRY(eq_session_size(model, &needed, &arena_size, NULL));
     if (memory == NULL || !eq_is_aligned(memory, 16))
-        return eq_error(EQ_ERR_MEMORY, "the memory for the session is NULL or not aligned to 16 bytes");
+        return eq_error(EQ_ERR_MEMORY,
+                        "the memory for the session is NULL or not aligned to 16 bytes");
     if (bytes < needed)
         return eq_error(EQ_ERR_MEMORY, "%z bytes for the session, it needs %z", bytes, needed);
     eq_session *s = memory;
@@ -108,7 +110,8 @@ EQ_API const void *eq_session_output(const eq_session *session, uint32_t index)
     const eq_model *m = session->model;
     if (index >= m->entry->output_count)
         return NULL;
-    return session->arena + m->tensors[m->io[m->entry->io + m->entry->input_count + index].tensor].offset;
+    return session->arena
+           + m->tensors[m->io[m->entry->io + m->entry->input_count + index].tensor].offset;
 }
 
 EQ_API void eq_session_set_hook(eq_session *session, eq_op_hook hook, void *user)
@@ -169,8 +172,10 @@ EQ_API eq_status eq_golden_digest(eq_session *session, uint64_t seed, uint8_t *s
     eq_sha256_init(&hash);
     const eq_model *m = session->model;
     for (uint32_t i = 0; i < m->entry->output_count; i++) {
-        const eq_file_tensor *t = &m->tensors[m->io[m->entry->io + m->entry->input_count + i].tensor];
-        eq_sha256_add(&hash, eq_session_output(session, i), eq_elements(t) * eq_dtype_size(t->dtype));
+        const eq_file_tensor *t =
+            &m->tensors[m->io[m->entry->io + m->entry->input_count + i].tensor];
+        eq_sha256_add(&hash, eq_session_output(session, i),
+                      eq_elements(t) * eq_dtype_size(t->dtype));
     }
     eq_sha256_end(&hash, sha256);
     return EQ_OK;
@@ -186,7 +191,8 @@ EQ_API eq_status eq_verify(eq_session *session, uint32_t index, uint8_t *sha256)
     if (sha256 != NULL)
         memcpy(sha256, digest, sizeof digest);
     if (memcmp(digest, golden->sha256, sizeof digest) != 0)
-        return eq_error(EQ_ERR_VERIFY, "golden case %u (seed %l) gives other bytes on this machine (%s)",
-                        index, (int64_t)golden->seed, session->model->kernels.isa);
+        return eq_error(EQ_ERR_VERIFY,
+                        "golden case %u (seed %l) gives other bytes on this machine (%s)", index,
+                        (int64_t)golden->seed, session->model->kernels.isa);
     return EQ_OK;
 }

@@ -53,7 +53,13 @@ typedef enum eq_status {
 } eq_status;
 
 typedef enum eq_dtype {
-    EQ_INT8 = 1, EQ_UINT8 = 2, EQ_INT16 = 3, EQ_INT32 = 4, EQ_INT64 = 5, EQ_FLOAT32 = 6, EQ_BOOL = 7
+    EQ_INT8 = 1,
+    EQ_UINT8 = 2,
+    EQ_INT16 = 3,
+    EQ_INT32 = 4,
+    EQ_INT64 = 5,
+    EQ_FLOAT32 = 6,
+    EQ_BOOL = 7
 } eq_dtype;
 
 #define EQ_RANK_MAX 6
@@ -64,27 +70,27 @@ typedef struct eq_session eq_session;
 /* An input or output as the caller sees it. Strings live as long as the model. */
 typedef struct eq_tensor_info {
     const char *name;
-    eq_dtype dtype;            /* the source network's own dtype */
+    eq_dtype dtype; /* the source network's own dtype */
     uint32_t rank;
     int32_t shape[EQ_RANK_MAX];
-    size_t bytes;              /* of the whole tensor in `dtype` */
-    float scale;               /* real = scale * (q - zero_point); 0: not quantized */
+    size_t bytes; /* of the whole tensor in `dtype` */
+    float scale;  /* real = scale * (q - zero_point); 0: not quantized */
     int32_t zero_point;
-    eq_dtype storage;          /* how eq_session_input/output hold it; differs from dtype where that is */
+    eq_dtype storage; /* how eq_session_input/output hold it; differs from dtype where that is */
     int32_t storage_zero_point; /* uint8 (storage = value - 128) or float32 (quantized by scale) */
-    const char *labels;        /* one label a line, "" if the network has none */
+    const char *labels;         /* one label a line, "" if the network has none */
 } eq_tensor_info;
 
 /* ---- the library */
-EQ_API const char *eq_version(void);             /* "0.1.0" */
-EQ_API const char *eq_last_error(void);          /* of the calling thread, never NULL */
+EQ_API const char *eq_version(void);    /* "0.1.0" */
+EQ_API const char *eq_last_error(void); /* of the calling thread, never NULL */
 EQ_API const char *eq_status_name(eq_status status);
 EQ_API const char *eq_dtype_name(eq_dtype dtype);
 
 /* ---- models */
 
-/* Opens a model that stays in the caller's memory: `data` is not copied, must be aligned to 16 bytes
- * and must live and stay unchanged until the model is closed. */
+/* Opens a model that stays in the caller's memory: `data` is not copied, must be aligned to 16
+ * bytes and must live and stay unchanged until the model is closed. */
 EQ_API eq_status eq_model_open(const void *data, size_t size, eq_model **model);
 
 /* Maps a file. The file must not be changed in place while the model is open. */
@@ -107,16 +113,19 @@ EQ_API eq_status eq_model_output(const eq_model *model, uint32_t index, eq_tenso
 EQ_API const char *eq_model_metadata(const eq_model *model, const char *key);
 
 EQ_API uint32_t eq_model_op_count(const eq_model *model);
-EQ_API const char *eq_model_op_name(const eq_model *model, uint32_t op);   /* the layer's name or "" */
-EQ_API const char *eq_model_op_type(const eq_model *model, uint32_t op);   /* "CONV_2D" */
-EQ_API const char *eq_model_op_kernel(const eq_model *model, uint32_t op); /* ISA that runs it: "scalar" */
+EQ_API const char *eq_model_op_name(const eq_model *model,
+                                    uint32_t op); /* the layer's name or "" */
+EQ_API const char *eq_model_op_type(const eq_model *model, uint32_t op); /* "CONV_2D" */
+EQ_API const char *eq_model_op_kernel(const eq_model *model,
+                                      uint32_t op); /* ISA that runs it: "scalar" */
 EQ_API const char *eq_model_isa(const eq_model *model);
 
 /* ---- sessions */
 
 /* The exact number of bytes that a session of this model needs, everything included; `arena` and
  * `scratch` (may be NULL) say how much of it is activations and kernels' working memory. */
-EQ_API eq_status eq_session_size(const eq_model *model, size_t *bytes, size_t *arena, size_t *scratch);
+EQ_API eq_status eq_session_size(const eq_model *model, size_t *bytes, size_t *arena,
+                                 size_t *scratch);
 
 EQ_API eq_status eq_session_create(const eq_model *model, eq_session **session); /* by malloc */
 
@@ -125,8 +134,9 @@ EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_
                                       eq_session **session);
 EQ_API void eq_session_destroy(eq_session *session); /* NULL is fine */
 
-/* The tensors where they lie in the session's memory, in their storage dtype. Inputs must be written
- * before every run: their memory is reused while running. Outputs hold until the next run. */
+/* The tensors where they lie in the session's memory, in their storage dtype. Inputs must be
+ * written before every run: their memory is reused while running. Outputs hold until the next run.
+ */
 EQ_API void *eq_session_input(eq_session *session, uint32_t index);
 EQ_API const void *eq_session_output(const eq_session *session, uint32_t index);
 
@@ -138,15 +148,17 @@ EQ_API void eq_session_set_hook(eq_session *session, eq_op_hook hook, void *user
 
 /* ---- the edge: copies with conversion between the caller's dtype and the storage dtype.
  * `dtype` is the tensor's own dtype, its storage dtype, or EQ_FLOAT32 for a quantized tensor:
- * q = clamp(round_half_away(x / scale) + zero_point), NaN gives the zero point; x = scale * (q - zero_point).
- * `bytes` is the size of the caller's array and must match exactly. EQ_NO_FLOAT builds refuse EQ_FLOAT32. */
+ * q = clamp(round_half_away(x / scale) + zero_point), NaN gives the zero point; x = scale * (q -
+ * zero_point). `bytes` is the size of the caller's array and must match exactly. EQ_NO_FLOAT builds
+ * refuse EQ_FLOAT32. */
 EQ_API eq_status eq_set_input(eq_session *session, uint32_t index, const void *data, eq_dtype dtype,
                               size_t bytes);
-EQ_API eq_status eq_get_output(const eq_session *session, uint32_t index, void *data, eq_dtype dtype,
-                               size_t bytes);
+EQ_API eq_status eq_get_output(const eq_session *session, uint32_t index, void *data,
+                               eq_dtype dtype, size_t bytes);
 
-/* ---- proof: runs golden case `index` (0 ... eq_model_golden_count - 1) of the file in `session` and
- * returns EQ_ERR_VERIFY if the outputs' SHA-256 differs. `sha256` (may be NULL) receives 32 bytes. */
+/* ---- proof: runs golden case `index` (0 ... eq_model_golden_count - 1) of the file in `session`
+ * and returns EQ_ERR_VERIFY if the outputs' SHA-256 differs. `sha256` (may be NULL) receives 32
+ * bytes. */
 EQ_API uint32_t eq_model_golden_count(const eq_model *model);
 EQ_API eq_status eq_verify(eq_session *session, uint32_t index, uint8_t *sha256);
 /* The digest that a golden case with this seed has on this machine: what a writer stores. */

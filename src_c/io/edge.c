@@ -7,7 +7,8 @@
 /* ---- float32; all operations are single IEEE roundings, so the bytes are the same everywhere */
 #ifndef EQ_NO_FLOAT
 
-/* clamp(round_half_away(x / scale) + zero): TFLite's AffineQuantize, with NaN and infinities defined. */
+/* clamp(round_half_away(x / scale) + zero): TFLite's AffineQuantize, with NaN and infinities
+ * defined. */
 static int32_t quantize(float x, float scale, int32_t zero, int32_t low, int32_t high)
 {
     const float q = x / scale;
@@ -78,7 +79,8 @@ static eq_status plan_conversion(const char *what, uint32_t index, const eq_tens
                                  conversion *how)
 {
     const size_t storage_size = eq_dtype_size((uint8_t)info->storage);
-    const bool quantized = info->scale > 0 && (info->storage == EQ_INT8 || info->storage == EQ_INT16);
+    const bool quantized =
+        info->scale > 0 && (info->storage == EQ_INT8 || info->storage == EQ_INT16);
     size_t expected;
 
     *elements = info->bytes / eq_dtype_size((uint8_t)info->dtype);
@@ -97,8 +99,8 @@ static eq_status plan_conversion(const char *what, uint32_t index, const eq_tens
     if (data == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "the data of %s %u '%s' is NULL", what, index, info->name);
     if (bytes != expected)
-        return eq_error(EQ_ERR_ARGUMENT, "%s %u '%s' has %z bytes as %s, not %z", what, index, info->name,
-                        expected, eq_dtype_name(dtype), bytes);
+        return eq_error(EQ_ERR_ARGUMENT, "%s %u '%s' has %z bytes as %s, not %z", what, index,
+                        info->name, expected, eq_dtype_name(dtype), bytes);
     return EQ_OK;
 }
 
@@ -122,8 +124,8 @@ EQ_API eq_status eq_set_input(eq_session *session, uint32_t index, const void *d
     return EQ_OK;
 }
 
-EQ_API eq_status eq_get_output(const eq_session *session, uint32_t index, void *data, eq_dtype dtype,
-                               size_t bytes)
+EQ_API eq_status eq_get_output(const eq_session *session, uint32_t index, void *data,
+                               eq_dtype dtype, size_t bytes)
 {
     eq_tensor_info info;
     size_t n;

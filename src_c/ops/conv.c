@@ -44,9 +44,9 @@ static eq_status check_params(const eq_node *node, const eq_conv_params *p, uint
     return EQ_OK;
 }
 
-/* |bias + sum of (x - x_zero) * (w - w_zero)| < 2^31 for every channel and every input: first by the
- * number of weights alone, then by the weights themselves. Weight k of channel n lies at
- * w[n * channel_stride + k * weight_stride]. */
+/* |bias + sum of (x - x_zero) * (w - w_zero)| < 2^31 for every channel and every input: first by
+ * the number of weights alone, then by the weights themselves. Weight k of channel n lies at w[n *
+ * channel_stride + k * weight_stride]. */
 static eq_status check_accumulator(const eq_node *node, const eq_conv_params *p, const int8_t *w,
                                    size_t channels, size_t weights, size_t channel_stride,
                                    size_t weight_stride)
@@ -66,8 +66,9 @@ static eq_status check_accumulator(const eq_node *node, const eq_conv_params *p,
             sum += d < 0 ? -d : d;
         }
         if (b + sum * x_max > INT32_MAX)
-            return eq_node_error(node, "the accumulator of channel %z can reach %l, the limit is 2^31 - 1", n,
-                                 b + sum * x_max);
+            return eq_node_error(
+                node, "the accumulator of channel %z can reach %l, the limit is 2^31 - 1", n,
+                b + sum * x_max);
     }
     return EQ_OK;
 }
@@ -85,7 +86,8 @@ static eq_status check_window_op(const eq_node *node)
     if (node->tensors[w->storage].kind != EQ_KIND_CONST)
         return eq_node_error(node, "the weights are not constant");
     if ((int64_t)w->dims[1] * w->dims[2] > MAX_TAPS)
-        return eq_node_error(node, "a window of %d x %d, at most %d", w->dims[1], w->dims[2], MAX_TAPS);
+        return eq_node_error(node, "a window of %d x %d, at most %d", w->dims[1], w->dims[2],
+                             MAX_TAPS);
     return eq_check_dim(node, "output", y, 0, x->dims[0]);
 }
 
@@ -98,10 +100,12 @@ static eq_status conv_validate(const eq_node *node)
     EQ_TRY(check_params(node, p, (uint32_t)w->dims[0]));
     EQ_TRY(eq_check_range(node, "depth_multiplier", p->depth_multiplier, 1, 1));
     if ((int64_t)w->dims[3] * p->groups != x->dims[3] || (uint32_t)w->dims[0] % p->groups != 0)
-        return eq_node_error(node, "%d input and %d output channels, weights of depth %d, %u groups",
+        return eq_node_error(node,
+                             "%d input and %d output channels, weights of depth %d, %u groups",
                              x->dims[3], w->dims[0], w->dims[3], p->groups);
     const size_t weights = eq_count(w, 1, 4);
-    return check_accumulator(node, p, eq_arg_data(node, 1), (size_t)w->dims[0], weights, weights, 1);
+    return check_accumulator(node, p, eq_arg_data(node, 1), (size_t)w->dims[0], weights, weights,
+                             1);
 }
 
 static eq_status depthwise_validate(const eq_node *node)
@@ -114,8 +118,8 @@ static eq_status depthwise_validate(const eq_node *node)
     EQ_TRY(check_params(node, p, (uint32_t)w->dims[3]));
     EQ_TRY(eq_check_range(node, "groups", p->groups, 1, 1));
     EQ_TRY(eq_check_dim(node, "weights", w, 3, (int64_t)x->dims[3] * p->depth_multiplier));
-    return check_accumulator(node, p, eq_arg_data(node, 1), (size_t)w->dims[3], eq_count(w, 1, 3), 1,
-                             (size_t)w->dims[3]);
+    return check_accumulator(node, p, eq_arg_data(node, 1), (size_t)w->dims[3], eq_count(w, 1, 3),
+                             1, (size_t)w->dims[3]);
 }
 
 static eq_status transpose_conv_validate(const eq_node *node)
@@ -129,7 +133,8 @@ static eq_status transpose_conv_validate(const eq_node *node)
     if (p->groups != 1 || p->depth_multiplier != 1 || p->dilation_h != 1 || p->dilation_w != 1)
         return eq_node_error(node, "groups, depth multiplier and dilation must be 1");
     const size_t weights = eq_count(w, 1, 4);
-    return check_accumulator(node, p, eq_arg_data(node, 1), (size_t)w->dims[0], weights, weights, 1);
+    return check_accumulator(node, p, eq_arg_data(node, 1), (size_t)w->dims[0], weights, weights,
+                             1);
 }
 
 static eq_status fully_connected_validate(const eq_node *node)
@@ -143,14 +148,14 @@ static eq_status fully_connected_validate(const eq_node *node)
     if (node->tensors[w->storage].kind != EQ_KIND_CONST)
         return eq_node_error(node, "the weights are not constant");
     EQ_TRY(check_params(node, p, (uint32_t)w->dims[0]));
-    if (p->stride_h != 1 || p->stride_w != 1 || p->dilation_h != 1 || p->dilation_w != 1 || p->groups != 1
-        || p->depth_multiplier != 1 || p->pad_top != 0 || p->pad_left != 0)
+    if (p->stride_h != 1 || p->stride_w != 1 || p->dilation_h != 1 || p->dilation_w != 1
+        || p->groups != 1 || p->depth_multiplier != 1 || p->pad_top != 0 || p->pad_left != 0)
         return eq_node_error(node, "windows, padding and groups do not apply");
     const uint64_t in = (uint64_t)w->dims[1], out = (uint64_t)w->dims[0];
-    if (eq_elements(x) % in != 0 || eq_elements(x) / in * out != eq_elements(y)
-        || y->rank == 0 || y->dims[y->rank - 1] != w->dims[0])
-        return eq_node_error(node, "%z inputs, weights (%d, %d), %z outputs", eq_elements(x), w->dims[0],
-                             w->dims[1], eq_elements(y));
+    if (eq_elements(x) % in != 0 || eq_elements(x) / in * out != eq_elements(y) || y->rank == 0
+        || y->dims[y->rank - 1] != w->dims[0])
+        return eq_node_error(node, "%z inputs, weights (%d, %d), %z outputs", eq_elements(x),
+                             w->dims[0], w->dims[1], eq_elements(y));
     return check_accumulator(node, p, eq_arg_data(node, 1), (size_t)w->dims[0], (size_t)w->dims[1],
                              (size_t)w->dims[1], 1);
 }
@@ -169,16 +174,19 @@ static eq_channel_params channel_params(const eq_node *node, size_t first_channe
         .multiplier = multiplier + first_channel * step,
         .exponent = exponent + first_channel * step,
         .step = step,
-        .x_zero = p->x_zero, .w_zero = p->w_zero, .y_zero = p->y_zero,
-        .act_min = p->act_min, .act_max = p->act_max,
+        .x_zero = p->x_zero,
+        .w_zero = p->w_zero,
+        .y_zero = p->y_zero,
+        .act_min = p->act_min,
+        .act_max = p->act_max,
     };
     return c;
 }
 
 /* One image's window geometry. */
 typedef struct window {
-    int32_t height, width;     /* of the input */
-    size_t depth;              /* channels of an input pixel */
+    int32_t height, width; /* of the input */
+    size_t depth;          /* channels of an input pixel */
     int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
 } window;
 
@@ -187,11 +195,17 @@ static window window_of(const eq_node *node)
     const eq_conv_params *p = node->params;
     const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1);
     const window v = {
-        .height = x->dims[1], .width = x->dims[2], .depth = (size_t)x->dims[3],
-        .kernel_h = w->dims[1], .kernel_w = w->dims[2],
-        .stride_h = p->stride_h, .stride_w = p->stride_w,
-        .dilation_h = p->dilation_h, .dilation_w = p->dilation_w,
-        .pad_top = p->pad_top, .pad_left = p->pad_left,
+        .height = x->dims[1],
+        .width = x->dims[2],
+        .depth = (size_t)x->dims[3],
+        .kernel_h = w->dims[1],
+        .kernel_w = w->dims[2],
+        .stride_h = p->stride_h,
+        .stride_w = p->stride_w,
+        .dilation_h = p->dilation_h,
+        .dilation_w = p->dilation_w,
+        .pad_top = p->pad_top,
+        .pad_left = p->pad_left,
     };
     return v;
 }
@@ -225,8 +239,8 @@ static void inner_columns(const window *v, int32_t out_width, int32_t *first, in
 }
 
 /* Pixels [ox, ox + count) of output row oy, all groups. */
-static void conv_pixels(const eq_node *node, const window *v, const int8_t *x, int8_t *y, int32_t oy,
-                        int32_t ox, int32_t count, bool rows_are_runs)
+static void conv_pixels(const eq_node *node, const window *v, const int8_t *x, int8_t *y,
+                        int32_t oy, int32_t ox, int32_t count, bool rows_are_runs)
 {
     const eq_conv_params *p = node->params;
     const eq_file_tensor *w = eq_arg(node, 1);
@@ -264,7 +278,8 @@ static void conv_run(const eq_node *node)
     inner_columns(&v, y->dims[2], &inner, &inner_end);
     for (int32_t n = 0; n < y->dims[0]; n++, in += image)
         for (int32_t oy = 0; oy < y->dims[1]; oy++)
-            for (int32_t ox = 0, count; ox < y->dims[2]; ox += count, out += (size_t)count * pixel) {
+            for (int32_t ox = 0, count; ox < y->dims[2];
+                 ox += count, out += (size_t)count * pixel) {
                 const bool inside = ox >= inner && ox < inner_end;
                 const int32_t end = inside ? inner_end : ox < inner ? inner : y->dims[2];
                 count = end - ox < TILE ? end - ox : TILE;
@@ -302,7 +317,8 @@ static size_t depthwise_scratch(const eq_node *node)
     return eq_count(eq_arg(node, 1), 1, 3) * sizeof(int8_t *);
 }
 
-/* Tap (ky, kx) of output (oy, ox) is the input whose window reaches it: iy * stride + ky - pad = oy. */
+/* Tap (ky, kx) of output (oy, ox) is the input whose window reaches it: iy * stride + ky - pad =
+ * oy. */
 static void gather_transposed(const window *v, const int8_t *x, int32_t oy, int32_t ox,
                               const int8_t **taps)
 {
@@ -310,10 +326,13 @@ static void gather_transposed(const window *v, const int8_t *x, int32_t oy, int3
         const int64_t y = (int64_t)oy + v->pad_top - ky;
         for (int32_t kx = 0; kx < v->kernel_w; kx++) {
             const int64_t c = (int64_t)ox + v->pad_left - kx;
-            const bool inside = y >= 0 && y % v->stride_h == 0 && y / v->stride_h < v->height && c >= 0
-                             && c % v->stride_w == 0 && c / v->stride_w < v->width;
-            *taps++ = inside ? x + ((size_t)(y / v->stride_h) * (size_t)v->width
-                                    + (size_t)(c / v->stride_w)) * v->depth : NULL;
+            const bool inside = y >= 0 && y % v->stride_h == 0 && y / v->stride_h < v->height
+                                && c >= 0 && c % v->stride_w == 0 && c / v->stride_w < v->width;
+            *taps++ = inside ? x
+                                   + ((size_t)(y / v->stride_h) * (size_t)v->width
+                                      + (size_t)(c / v->stride_w))
+                                         * v->depth
+                             : NULL;
         }
     }
 }
@@ -332,8 +351,8 @@ static void transpose_conv_run(const eq_node *node)
         for (int32_t oy = 0; oy < y->dims[1]; oy++)
             for (int32_t ox = 0; ox < y->dims[2]; ox++, out += pixel) {
                 gather_transposed(&v, in, oy, ox, taps);
-                node->kernels->gemm(1, pixel, eq_count(w, 1, 3), v.depth, taps, eq_arg_data(node, 1), out,
-                                    pixel, &params);
+                node->kernels->gemm(1, pixel, eq_count(w, 1, 3), v.depth, taps,
+                                    eq_arg_data(node, 1), out, pixel, &params);
             }
 }
 
@@ -351,15 +370,15 @@ static void fully_connected_run(const eq_node *node)
         count = rows - row < TILE ? rows - row : TILE;
         for (size_t i = 0; i < count; i++)
             taps[i] = in + (row + i) * depth;
-        node->kernels->gemm(count, channels, 1, depth, taps, eq_arg_data(node, 1), out + row * channels,
-                            channels, &params);
+        node->kernels->gemm(count, channels, 1, depth, taps, eq_arg_data(node, 1),
+                            out + row * channels, channels, &params);
     }
 }
 
-const eq_op_def eq_op_conv_2d = { 2, 2, false, conv_validate, window_scratch, conv_run };
-const eq_op_def eq_op_depthwise_conv_2d = { 2, 2, false, depthwise_validate, depthwise_scratch,
-                                            depthwise_run };
-const eq_op_def eq_op_fully_connected = { 2, 2, false, fully_connected_validate, NULL,
-                                          fully_connected_run };
-const eq_op_def eq_op_transpose_conv = { 2, 2, false, transpose_conv_validate, depthwise_scratch,
-                                         transpose_conv_run };
+const eq_op_def eq_op_conv_2d = {2, 2, false, conv_validate, window_scratch, conv_run};
+const eq_op_def eq_op_depthwise_conv_2d = {
+    2, 2, false, depthwise_validate, depthwise_scratch, depthwise_run};
+const eq_op_def eq_op_fully_connected = {
+    2, 2, false, fully_connected_validate, NULL, fully_connected_run};
+const eq_op_def eq_op_transpose_conv = {
+    2, 2, false, transpose_conv_validate, depthwise_scratch, transpose_conv_run};

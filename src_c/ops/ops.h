@@ -15,24 +15,24 @@
 /* One op of a model, resolved. `arena` and `scratch` are NULL while validating and sizing. */
 typedef struct eq_node {
     const eq_file_op *op;
-    const void *params;               /* of the op's own struct; size was checked */
-    const eq_file_tensor *tensors;    /* the model's tensor table */
-    const uint32_t *args;             /* this op's inputs, then outputs, all indices checked */
-    const uint8_t *data;              /* the DATA section */
+    const void *params;            /* of the op's own struct; size was checked */
+    const eq_file_tensor *tensors; /* the model's tensor table */
+    const uint32_t *args;          /* this op's inputs, then outputs, all indices checked */
+    const uint8_t *data;           /* the DATA section */
     size_t data_size;
     const eq_kernels *kernels;
     uint8_t *arena;
-    uint8_t *scratch;                 /* 16-byte aligned, as many bytes as scratch() said */
-    const char *name;                 /* for errors */
+    uint8_t *scratch; /* 16-byte aligned, as many bytes as scratch() said */
+    const char *name; /* for errors */
     uint32_t index;
 } eq_node;
 
 typedef struct eq_op_def {
-    uint16_t min_inputs, max_inputs;  /* outputs: always 1 */
-    bool inplace;                     /* may overwrite an input of the output's shape and element size */
-    /* Recomputes and checks all that the file claims about this op: shapes, dtypes, parameter ranges,
-     * refs. Tensor records were checked (rank, dims >= 1, bytes < 2^31, offsets). What it accepts, run()
-     * must execute without touching memory outside of its tensors. */
+    uint16_t min_inputs, max_inputs; /* outputs: always 1 */
+    bool inplace; /* may overwrite an input of the output's shape and element size */
+    /* Recomputes and checks all that the file claims about this op: shapes, dtypes, parameter
+     * ranges, refs. Tensor records were checked (rank, dims >= 1, bytes < 2^31, offsets). What it
+     * accepts, run() must execute without touching memory outside of its tensors. */
     eq_status (*validate)(const eq_node *node);
     size_t (*scratch)(const eq_node *node); /* bytes of working memory; NULL: none */
     void (*run)(const eq_node *node);
@@ -79,17 +79,23 @@ static inline size_t eq_elements(const eq_file_tensor *t)
     return eq_count(t, 0, t->rank);
 }
 
-/* ---- checks: each returns EQ_OK or sets the error "op 7 CONV_2D 'name': ..." and returns EQ_ERR_INVALID */
+/* ---- checks: each returns EQ_OK or sets the error "op 7 CONV_2D 'name': ..." and returns
+ * EQ_ERR_INVALID */
 /* Formats: %s %d %u %z (size_t). */
 eq_status eq_node_error(const eq_node *node, const char *format, ...);
-eq_status eq_check_ref(const eq_node *node, const char *what, uint32_t ref, size_t count, size_t size);
-eq_status eq_check_range(const eq_node *node, const char *what, int64_t value, int64_t low, int64_t high);
+eq_status eq_check_ref(const eq_node *node, const char *what, uint32_t ref, size_t count,
+                       size_t size);
+eq_status eq_check_range(const eq_node *node, const char *what, int64_t value, int64_t low,
+                         int64_t high);
 eq_status eq_check_multiplier(const eq_node *node, const char *what, int32_t m, int32_t e);
-eq_status eq_check_dtype(const eq_node *node, const char *what, const eq_file_tensor *t, uint8_t dtype);
-eq_status eq_check_rank(const eq_node *node, const char *what, const eq_file_tensor *t, uint32_t rank);
-eq_status eq_check_dim(const eq_node *node, const char *what, const eq_file_tensor *t, uint32_t axis,
-                       int64_t expected);
-eq_status eq_check_same_shape(const eq_node *node, const eq_file_tensor *a, const eq_file_tensor *b);
+eq_status eq_check_dtype(const eq_node *node, const char *what, const eq_file_tensor *t,
+                         uint8_t dtype);
+eq_status eq_check_rank(const eq_node *node, const char *what, const eq_file_tensor *t,
+                        uint32_t rank);
+eq_status eq_check_dim(const eq_node *node, const char *what, const eq_file_tensor *t,
+                       uint32_t axis, int64_t expected);
+eq_status eq_check_same_shape(const eq_node *node, const eq_file_tensor *a,
+                              const eq_file_tensor *b);
 
 #define EQ_TRY(call) \
     do { \

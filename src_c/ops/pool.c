@@ -58,8 +58,8 @@ static eq_status check_pool(const eq_node *node)
     EQ_TRY(eq_check_dim(node, "output", y, 0, x->dims[0]));
     EQ_TRY(eq_check_dim(node, "output", y, 3, x->dims[3]));
     EQ_TRY(check_axis(node, "rows", x->dims[1], y->dims[1], p->kernel_h, p->stride_h, p->pad_top));
-    EQ_TRY(check_axis(node, "columns", x->dims[2], y->dims[2], p->kernel_w, p->stride_w,
-                      p->pad_left));
+    EQ_TRY(
+        check_axis(node, "columns", x->dims[2], y->dims[2], p->kernel_w, p->stride_w, p->pad_left));
     if (most_taps(node) > MAX_TAPS)
         return eq_node_error(node, "a window has %z pixels, the limit is %d", most_taps(node),
                              MAX_TAPS);
@@ -128,5 +128,5 @@ static void run_average_pool(const eq_node *node)
 }
 
 const eq_op_def eq_op_max_pool_2d = {1, 1, false, validate_max_pool, pool_scratch, run_max_pool};
-const eq_op_def eq_op_average_pool_2d = {1, 1, false, validate_average_pool, pool_scratch,
-                                         run_average_pool};
+const eq_op_def eq_op_average_pool_2d = {
+    1, 1, false, validate_average_pool, pool_scratch, run_average_pool};

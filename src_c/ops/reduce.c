@@ -14,8 +14,8 @@ typedef struct reduction {
     eq_walk kept, reduced; /* all axes but those below; at[0] is the offset into x */
     size_t n;              /* size of the innermost axis; it is contiguous */
     bool n_is_reduced;
-    size_t rows, stride;   /* innermost reduced axis where n is kept */
-    size_t count;          /* elements that make one output */
+    size_t rows, stride; /* innermost reduced axis where n is kept */
+    size_t count;        /* elements that make one output */
 } reduction;
 
 static void plan_reduction(const eq_node *node, uint32_t axes, reduction *plan)

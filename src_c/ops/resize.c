@@ -27,8 +27,9 @@ static void corners(const int8_t *image, size_t width, size_t channels, const si
 
 /* ---- RESIZE_BILINEAR */
 
-/* Positions in Q10, clamped to the last sample. Before the first one is negative, -512 at least: both samples are then
- * the first one and the weights 1024 - p and p, which add up to 1024 as always. */
+/* Positions in Q10, clamped to the last sample. Before the first one is negative, -512 at least:
+ * both samples are then the first one and the weights 1024 - p and p, which add up to 1024 as
+ * always. */
 typedef struct sample {
     size_t index[2];
     int32_t weight[2]; /* Q10, |w0| + |w1| <= 2048 */
@@ -49,8 +50,9 @@ static sample sample_at(int32_t out, int32_t scale, uint32_t half_pixel, int32_t
     return (sample){{(size_t)lower, (size_t)upper}, {1024 - rest, rest}};
 }
 
-/* Positions grow with the output, so the last one is the greatest. A scale is rounded, which adds up
- * to half a unit an output: the last ones may come out behind the input, where its end is taken. */
+/* Positions grow with the output, so the last one is the greatest. A scale is rounded, which adds
+ * up to half a unit an output: the last ones may come out behind the input, where its end is taken.
+ */
 static eq_status check_scale(const eq_node *node, const char *what, int32_t scale, int32_t size,
                              int32_t out)
 {
@@ -298,8 +300,8 @@ static void run_bilinear_u8(const eq_node *node)
     }
 }
 
-const eq_op_def eq_op_resize_bilinear_u8 = {1, 1, false, validate_bilinear_u8, NULL,
-                                            run_bilinear_u8};
+const eq_op_def eq_op_resize_bilinear_u8 = {
+    1, 1, false, validate_bilinear_u8, NULL, run_bilinear_u8};
 
 /* ---- RESIZE_NEAREST: elements of 1, 2, 4 or 8 bytes */
 

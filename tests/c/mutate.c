@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * mutate FILE COUNT [SEED]: damages an .eqm file COUNT times, opens each mutant and runs what opens.
- * Half of the mutants get their checksums mended, so that the damage reaches the checks behind
- * them. A COUNT of 0 opens the file as it is. Built with sanitizers by tools/sanitize.sh; exits with
- * 1 if no mutant was refused, for then the test itself is broken. */
+ * mutate FILE COUNT [SEED]: damages an .eqm file COUNT times, opens each mutant and runs what
+ * opens. Half of the mutants get their checksums mended, so that the damage reaches the checks
+ * behind them. A COUNT of 0 opens the file as it is. Built with sanitizers by tools/sanitize.sh;
+ * exits with 1 if no mutant was refused, for then the test itself is broken. */
 #define _POSIX_C_SOURCE 200112L
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,8 +54,8 @@ static void mend(uint8_t *file, size_t size)
 /* Damage lands mostly in the tables: the last section, the weights, gets one change in eight. */
 static size_t damage(uint8_t *file, size_t size)
 {
-    static const uint32_t odd[] = { 0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000u,
-                                    0xFFFFFFFFu };
+    static const uint32_t odd[] = {0,      1,       0x7F,       0x80,        0xFF,
+                                   0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000u, 0xFFFFFFFFu};
     eq_file_header h;
     eq_file_section last;
     size_t tables = size;
@@ -100,7 +100,8 @@ static eq_status try_file(const uint8_t *file, size_t size)
         return status;
     }
     status = eq_session_size(model, &bytes, NULL, NULL);
-    if (status == EQ_OK && bytes < ((size_t)64 << 20) && eq_session_create(model, &session) == EQ_OK) {
+    if (status == EQ_OK && bytes < ((size_t)64 << 20)
+        && eq_session_create(model, &session) == EQ_OK) {
         status = eq_golden_digest(session, 1, digest);
         eq_session_destroy(session);
     }
@@ -125,7 +126,7 @@ int main(int argc, char **argv)
         return perror(argv[1]), 2;
     fclose(f);
 
-    long results[EQ_ERR_VERIFY + 1] = { 0 };
+    long results[EQ_ERR_VERIFY + 1] = {0};
     for (long i = 0; i < (count ? count : 1); i++) {
         /* An allocation of exactly the mutant's size, so that a read behind it is caught. */
         uint8_t *scratch = malloc(size ? size : 1);

@@ -20,7 +20,7 @@ from eqm_damage_ops import CASES  # noqa: E402
 from eqm_damage_program import OPS, PLAN, PORTS, REFS  # noqa: E402
 from eqm_editor import Editor  # noqa: E402
 from eqm_evaluate import golden_case  # noqa: E402
-from eqm_programs import GOLDEN, PROGRAMS  # noqa: E402
+from eqm_programs import PROGRAMS  # noqa: E402
 
 from edgeq.format.golden import SEEDS  # noqa: E402
 from edgeq.format.writer import write_program  # noqa: E402
@@ -33,8 +33,7 @@ def files() -> dict[str, bytes]:
     made = {}
     for name, build in PROGRAMS.items():
         program = build()
-        golden = [golden_case(program, seed) for seed in SEEDS] if name in GOLDEN else []
-        made[f"{name}.eqm"] = write_program(program, golden)
+        made[f"{name}.eqm"] = write_program(program, [golden_case(program, s) for s in SEEDS])
     index = {}
     for case in BAD:
         editor = Editor(made[f"{case.base}.eqm"])

@@ -25,7 +25,8 @@ static void start(size_t count, const int32_t *bias, size_t first, int32_t *acc)
         acc[n] = bias ? bias[first + n] : 0;
 }
 
-/* ---- gemm: the window of a pixel is collected once, then multiplied with the filters of a block */
+/* ---- gemm: the window of a pixel is collected once, then multiplied with the filters of a block
+ */
 
 enum {
     WINDOW = 256, /* elements of a window at a time, on the stack as int16 */
@@ -34,8 +35,8 @@ enum {
 };
 
 /* Elements [first, first + count) of the window, x - x_zero; 0 in the padding. */
-static void collect(size_t first, size_t count, size_t depth, const int8_t *const *x, int16_t x_zero,
-                    int16_t *out)
+static void collect(size_t first, size_t count, size_t depth, const int8_t *const *x,
+                    int16_t x_zero, int16_t *out)
 {
     size_t tap = first / depth, at = first % depth;
     for (size_t n, end; count > 0; count -= n, out += n, tap++, at = 0) {
@@ -79,8 +80,9 @@ static int32_t dot(size_t count, const int16_t *v, const int8_t *w, int16_t w_ze
 /* Short filters: vectors over channels instead, on a block of weights turned to (k, channel). */
 enum { SHORT = 32, TURNED = 32 };
 
-static void gemm_short(size_t pixels, size_t channels, size_t taps, size_t depth, const int8_t *const *x,
-                       const int8_t *w, int8_t *y, size_t y_stride, const eq_channel_params *p)
+static void gemm_short(size_t pixels, size_t channels, size_t taps, size_t depth,
+                       const int8_t *const *x, const int8_t *w, int8_t *y, size_t y_stride,
+                       const eq_channel_params *p)
 {
     const int16_t x_zero = (int16_t)p->x_zero, w_zero = (int16_t)p->w_zero;
     const size_t filter = taps * depth;
@@ -104,8 +106,9 @@ static void gemm_short(size_t pixels, size_t channels, size_t taps, size_t depth
     }
 }
 
-static void gemm_long(size_t pixels, size_t channels, size_t taps, size_t depth, const int8_t *const *x,
-                      const int8_t *w, int8_t *y, size_t y_stride, const eq_channel_params *p)
+static void gemm_long(size_t pixels, size_t channels, size_t taps, size_t depth,
+                      const int8_t *const *x, const int8_t *w, int8_t *y, size_t y_stride,
+                      const eq_channel_params *p)
 {
     const int16_t x_zero = (int16_t)p->x_zero, w_zero = (int16_t)p->w_zero;
     const size_t filter = taps * depth;
@@ -130,11 +133,12 @@ static void gemm_long(size_t pixels, size_t channels, size_t taps, size_t depth,
         }
 }
 
-void eq_gemm_scalar(size_t pixels, size_t channels, size_t taps, size_t depth, const int8_t *const *x,
-                    const int8_t *w, int8_t *y, size_t y_stride, const eq_channel_params *p)
+void eq_gemm_scalar(size_t pixels, size_t channels, size_t taps, size_t depth,
+                    const int8_t *const *x, const int8_t *w, int8_t *y, size_t y_stride,
+                    const eq_channel_params *p)
 {
-    (taps * depth <= SHORT && pixels > 1 ? gemm_short : gemm_long)(pixels, channels, taps, depth, x, w, y,
-                                                                  y_stride, p);
+    (taps * depth <= SHORT && pixels > 1 ? gemm_short : gemm_long)(pixels, channels, taps, depth, x,
+                                                                   w, y, y_stride, p);
 }
 
 /* ---- depthwise: a few channels at a time, so that their accumulators stay in registers */

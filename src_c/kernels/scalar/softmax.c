@@ -98,8 +98,7 @@ static int32_t log_q5(int32_t z)
     const int32_t p = half_sum(r, root4_half);
     const int32_t q = 2 * (r - root4_half); /* r in [0.70, 1): |q| < 0.32 */
     const int32_t q2 = eq_mul_high(q, q);
-    const int32_t numerator =
-        eq_mul_high(q, r) + eq_mul_high(eq_mul_high(q, q2), alpha_n);
+    const int32_t numerator = eq_mul_high(q, r) + eq_mul_high(eq_mul_high(q, q2), alpha_n);
     const int32_t denominator_minus_one =
         eq_mul_high(p, alpha_i + q + eq_mul_high(alpha_d, q2)) + eq_mul_high(alpha_f, q);
     const int32_t fraction = eq_mul_high(eq_rshift_round(numerator, 6),
