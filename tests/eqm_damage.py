@@ -141,8 +141,9 @@ SECTIONS = [
     Case("entries_2", FC, UNSUPPORTED, "2 records, the limit is 1", "2 entry points",
          _add("ENTR", bytes(24))),
     Case("entries_0", FC, UNSUPPORTED, "no entry point", "0 entry points", _content("ENTR", b"")),
-    Case("padding", FC, "", "the padding ahead of it is not 0", None, _padding),
-    Case("bytes_behind_sections", FC, "", "follow the last section", None,
+    Case("padding", FC, INVALID, "the padding ahead of it is not 0",
+         "the padding ahead of it is not 0", _padding),
+    Case("bytes_behind_sections", FC, INVALID, "follow the last section", "follow the last section",
          lambda e: (e.header.update(file_size=1472), e.raw.append(lambda d: d.ljust(1472, b"\0")))),
 ]  # fmt: skip
 

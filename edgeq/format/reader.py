@@ -283,7 +283,10 @@ class _Reader:
         if flags:
             _fail(f"{what}: its flags are not 0")
         expected = 2 if opcode in _TWO_INPUTS else 1
-        if outputs != 1 or (inputs < 1 if opcode == "CONCATENATION" else inputs != expected):
+        wrong = inputs != expected
+        if opcode == "CONCATENATION":
+            wrong = not 1 <= inputs <= spec.MAX_CONCAT
+        if outputs != 1 or wrong:
             _fail(f"{what}: {inputs} inputs and {outputs} outputs")
         end = first + inputs + outputs
         if end > len(args):

@@ -17,6 +17,7 @@ NONE = 0xFFFFFFFF
 MAX_RANK = 6
 MAX_TENSORS = 16384
 MAX_OPS = 16384
+MAX_CONCAT = 4096  # inputs of CONCATENATION
 MAX_TENSOR_BYTES = 2**31 - 1
 
 # magic, major, minor, section_count, file_size, arena_size, header_crc, reserved

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..format.program import Value
+from ..format.spec import MAX_CONCAT
 from ..ir.graph import Node, Tensor
 from ..ir.ops import Axis, MirrorPad, Pad, Resize, Slice, Transpose
 from . import tables
@@ -69,6 +70,8 @@ def concatenation(ctx: Lowering, node: Node) -> None:
     a: Axis = node.attrs
     if a.activation != "NONE":
         raise Refused(f"a fused {a.activation} is not supported")
+    if len(node.inputs) > MAX_CONCAT:
+        raise Refused(f"{len(node.inputs)} inputs, {MAX_CONCAT} at most")
     y = node.output
     inputs = [_rescaled(ctx, node, node.input(i)) for i in range(len(node.inputs))]
     ctx.bind(y, ctx.emit(node, "CONCATENATION", inputs, new_value(y), axis=a.axis))

@@ -15,9 +15,9 @@
 
 #include <stdint.h>
 
-#define EQ_FILE_MAGIC \
-    "\x89" \
-    "EQM\r\n\x1a\n"
+/* clang-format off */
+#define EQ_FILE_MAGIC "\x89" "EQM\r\n\x1a\n" /* two literals: \x89E would be one number */
+/* clang-format on */
 #define EQ_FILE_MAJOR 1
 #define EQ_FILE_MINOR 0
 #define EQ_FILE_ALIGN 64u  /* sections, weights */
@@ -27,6 +27,7 @@
 #define EQ_MAX_TENSORS 16384u
 #define EQ_MAX_OPS 16384u
 #define EQ_MAX_IO 256u
+#define EQ_MAX_CONCAT 4096u /* inputs of CONCATENATION, the most of any op */
 #define EQ_MAX_SECTIONS 64u
 #define EQ_MAX_DIM 0x7FFFFFFF
 
@@ -158,8 +159,8 @@ typedef struct eq_conv_params { /* 64 bytes */
     uint16_t arithmetic, reserved;
 } eq_conv_params;
 
-/* ADD (and SUB: sign2 = -1): broadcasting. y = R31(R31((x1-z1)<<left_shift) +
- * sign2*R31((x2-z2)<<left_shift)) */
+/* ADD (and SUB: sign2 = -1): broadcasting.
+ * y = R31(R31((x1-z1)<<left_shift) + sign2*R31((x2-z2)<<left_shift)) */
 typedef struct eq_add_params { /* 52 bytes */
     int32_t x1_zero, x2_zero, y_zero, left_shift;
     int32_t m1, e1, m2, e2, my, ey;
@@ -190,14 +191,14 @@ typedef struct eq_reduce_params { /* 20 bytes */
 
 /* LUT: y = table[x + 128] */
 typedef struct eq_lut_params {
-    uint32_t table;
-} eq_lut_params; /* ref int8[256] */
+    uint32_t table; /* ref int8[256] */
+} eq_lut_params;
 
 /* SOFTMAX over the last axis: exp_table[d] = exp(-d * beta * scale) in Q0.31, d = max - x; 0 where
  * negligible */
 typedef struct eq_softmax_params {
-    uint32_t exp_table;
-} eq_softmax_params; /* ref int32[256] */
+    uint32_t exp_table; /* ref int32[256]: the first 2^31 - 1, none negative */
+} eq_softmax_params;
 
 /* LOG_SOFTMAX over the last axis: diff_table[d] = -d * scale in Q5.26 */
 typedef struct eq_log_softmax_params { /* 20 bytes */
@@ -210,9 +211,10 @@ typedef struct eq_prelu_params { /* 28 bytes */
     int32_t x_zero, alpha_zero, y_zero, m1, e1, m2, e2;
 } eq_prelu_params;
 
+/* PAD: what lies behind follows from the shapes */
 typedef struct eq_pad_params {
     int32_t before[EQ_MAX_RANK], value;
-} eq_pad_params; /* PAD, 28 bytes */
+} eq_pad_params;
 
 /* MIRROR_PAD: reflect = 1 does not repeat the border element, 0 (symmetric) does */
 typedef struct eq_mirror_pad_params {
@@ -223,9 +225,10 @@ typedef struct eq_transpose_params {
     uint8_t perm[EQ_MAX_RANK], reserved[2];
 } eq_transpose_params;
 
+/* CONCATENATION of 1 ... EQ_MAX_CONCAT inputs */
 typedef struct eq_concat_params {
     uint32_t axis;
-} eq_concat_params; /* 1 … 65535 inputs */
+} eq_concat_params;
 
 /* SLICE: y[i...] = x[begin + i * stride ...]; strides may be negative */
 typedef struct eq_slice_params {
@@ -244,8 +247,7 @@ typedef struct eq_resize_u8_params {
     uint32_t rows, cols;
 } eq_resize_u8_params;
 typedef struct eq_resize_tap {
-    uint32_t lower; /* index of the lower sample; bit 31: the upper sample is the next one, else the
-                       same */
+    uint32_t lower; /* the lower sample; bit 31: the upper one is the next, else the same */
     uint32_t w_lower, w_upper; /* float32 bit patterns of the two weights */
 } eq_resize_tap;
 

@@ -100,6 +100,13 @@ static eq_status read_section(const uint8_t *data, const eq_file_section *s, sec
     return EQ_OK;
 }
 
+static bool is_zero(const uint8_t *p, const uint8_t *end)
+{
+    while (p < end && *p == 0)
+        p++;
+    return p == end;
+}
+
 static eq_status read_sections(eq_model *m, const uint8_t *data, size_t size)
 {
     const void *start[10] = {0};
@@ -128,11 +135,15 @@ static eq_status read_sections(eq_model *m, const uint8_t *data, size_t size)
                            EQ_FILE_ALIGN);
         if (s->offset < previous || !add_size(s->offset, s->size, &end) || end > size)
             return INVALID("section %u overlaps another or ends behind the file", i);
+        if (!is_zero(data + previous, data + s->offset))
+            return INVALID("section %u: the padding ahead of it is not 0", i);
         previous = end;
         if (eq_crc32(data + s->offset, (size_t)s->size) != s->crc)
             return DAMAGED("the checksum of section %u does not match", i);
         EQ_TRY(read_section(data, s, slots, slot_count));
     }
+    if (previous != size)
+        return INVALID("%l bytes follow the last section", (int64_t)(size - previous));
     for (size_t i = 0; i < slot_count; i++)
         if (slots[i].required && !slots[i].seen)
             return INVALID("section %s is missing", slots[i].name);
@@ -396,6 +407,7 @@ static eq_status check_ports(const eq_model *m)
 eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 {
     const eq_op_def *def;
+    uint64_t args = 0;
 
     memset(m, 0, sizeof *m);
     if (data == NULL)
@@ -412,6 +424,11 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
     EQ_TRY(read_sections(m, data, size));
     EQ_TRY(check_strings(m));
     EQ_TRY(check_tensors(m));
+    for (uint32_t k = 0; k < m->op_count; k++)
+        args += (uint64_t)m->ops[k].input_count + m->ops[k].output_count;
+    if (args > m->arg_count)
+        return INVALID("the ops have more arguments than section ARGS: %l of %u", (int64_t)args,
+                       m->arg_count);
     for (uint32_t k = 0; k < m->op_count; k++)
         EQ_TRY(check_op(m, k, &def));
     EQ_TRY(check_ports(m));

@@ -182,7 +182,7 @@ static void run_concatenation(const eq_node *node)
 }
 
 const eq_op_def eq_op_concatenation = {
-    1, 65535, false, validate_concatenation, NULL, run_concatenation};
+    1, EQ_MAX_CONCAT, false, validate_concatenation, NULL, run_concatenation};
 
 /* ---- SLICE */
 
