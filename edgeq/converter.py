@@ -90,7 +90,7 @@ def convert(
     graph = _import(data, path, input_shapes)
     tell("rewriting", 0.2)
     program = _lower(graph)
-    program.metadata = _metadata(program, data, path)
+    program.metadata = _metadata(program, data)
     tell("planning memory", 0.4)
     converted = _write(program, path, tell)
     if out is not None:
@@ -125,14 +125,13 @@ def _lower(graph: Graph) -> Program:
     return lower(run_passes(graph))
 
 
-def _metadata(program: Program, data: bytes, path: str) -> dict[str, str]:
-    """No time and no folder: the same source gives the same file."""
-    own = {
-        "source": os.path.basename(path),
+def _metadata(program: Program, data: bytes) -> dict[str, str]:
+    """No time, no file name: the same source gives the same file, wherever it lies."""
+    return {
+        **program.metadata,
         "source_sha256": hashlib.sha256(data).hexdigest(),
         "tool": f"edgeq {_core.version()}",
     }
-    return {**program.metadata, **{key: value for key, value in own.items() if value}}
 
 
 def _write(program: Program, path: str, tell: Progress) -> Converted:

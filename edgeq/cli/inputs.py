@@ -84,14 +84,15 @@ def picture(path: Path, t: TensorInfo, scaling: Scaling) -> Array:
 
 def _pixels(path: Path, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise DependencyError(
             "pictures need pillow: pip install pillow (or edgeq[convert])"
         ) from None
     try:
         with Image.open(path) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
+            upright = ImageOps.exif_transpose(file) or file
+            image = upright.convert("L" if channels == 1 else "RGB")
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             return np.asarray(image, np.uint8)

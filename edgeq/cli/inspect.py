@@ -3,8 +3,9 @@
 
 examples:
   edgeq inspect model.eqm
-  edgeq inspect model.eqm --map         where each tensor lies in RAM, and when
   edgeq inspect model.tflite --json
+
+The map shows where each tensor lies in RAM (across), and when (down).
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ _ARITHMETIC = {0: "R31", 1: "R15"}
 def add(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument("model", help="an .eqm file, or a .tflite file to convert in memory")
-    parser.add_argument("--map", action="store_true", help="draw the memory plan")
     text.add_json(parser)
 
 
@@ -40,9 +40,8 @@ def run(options: argparse.Namespace) -> int:
         text.print_json(_json(image, session))
         return 0
     print("\n\n".join(_parts(options.model, image, session)))
-    if options.map:
-        print()
-        print(memory_map(image, shutil.get_terminal_size((100, 24)).columns))
+    print()
+    print(memory_map(image, shutil.get_terminal_size((100, 24)).columns))
     return 0
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Converted"
 
 MAGIC = b"\x89EQM\r\n\x1a\n"
-METADATA_KEYS = ("source", "source_format", "source_sha256", "description", "tool")
+METADATA_KEYS = ("source_format", "source_sha256", "description", "tool")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Model:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """What the file says of itself: "source", "source_sha256", "tool", ..."""
+        """What the file says of itself: "source_format", "source_sha256", "tool", ..."""
         pairs = ((key, self.core.metadata(key)) for key in METADATA_KEYS)
         return {key: value for key, value in pairs if value is not None}
 

@@ -55,7 +55,7 @@ class Session:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself: "source", "source_sha256", "tool", ..."""
+        """What the file says of itself: "source_format", "source_sha256", "tool", ..."""
         return self.model.metadata
 
     @property

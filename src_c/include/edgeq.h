@@ -17,7 +17,9 @@
  * EQ_OK or a status; eq_last_error() then has a sentence for the calling thread. The library never
  * prints, exits or aborts. eq_run() does not allocate and uses no floating point.
  *
- * Devices without a heap use eq_model_open_in() and eq_session_create_in() on memory of their own.
+ * Functions that return a status refuse null pointers; the others (counts, names) need a real
+ * handle. Devices without a heap use eq_model_open_in() and eq_session_create_in() on memory of
+ * their own.
  */
 #ifndef EDGEQ_H
 #define EDGEQ_H
@@ -109,7 +111,7 @@ EQ_API uint32_t eq_model_output_count(const eq_model *model);
 EQ_API eq_status eq_model_input(const eq_model *model, uint32_t index, eq_tensor_info *info);
 EQ_API eq_status eq_model_output(const eq_model *model, uint32_t index, eq_tensor_info *info);
 
-/* "source", "source_sha256", "tool", ...; NULL where the file has no such key. */
+/* "source_format", "source_sha256", "tool", ...; NULL where the file has no such key. */
 EQ_API const char *eq_model_metadata(const eq_model *model, const char *key);
 
 EQ_API uint32_t eq_model_op_count(const eq_model *model);

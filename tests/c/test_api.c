@@ -114,7 +114,7 @@ static void test_open(void)
     CHECK(strlen(eq_model_op_kernel(model, 0)) > 0);
     CHECK(strcmp(eq_model_op_type(model, 11), "") == 0);
     CHECK(strlen(eq_model_isa(model)) > 0);
-    CHECK(strcmp(eq_model_metadata(model, "source"), "digits_int8.tflite") == 0);
+    CHECK(strcmp(eq_model_metadata(model, "source_format"), "tflite") == 0);
     CHECK(eq_model_metadata(model, "nothing") == NULL);
     CHECK(eq_model_golden_count(model) == 3);
     eq_model_close(model);
