@@ -115,7 +115,7 @@ HEADER = [
 ]  # fmt: skip
 
 SECTIONS = [
-    Case("section_misaligned", FC, INVALID, "is not a multiple of 64", "not a multiple of 64",
+    Case("section_misaligned", FC, INVALID, "is not a multiple of 16", "not a multiple of 16",
          _entry("OPS ", offset=673)),
     Case("section_overlap", FC, INVALID, "before the end of what", "overlaps", _section_over),
     Case("section_behind_file", FC, INVALID, "ends behind the end of the file", "behind the file",

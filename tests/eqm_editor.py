@@ -123,7 +123,7 @@ class Editor:
         offset = spec.HEADER.size + spec.SECTION.size * len(self.parts)
         table, body = b"", b""
         for p in self.parts:
-            padding = -offset % spec.FILE_ALIGN
+            padding = -offset % spec.section_align(p.type.decode())
             offset += padding
             content = bytes(p.content)
             values = (p.type, p.flags, offset, len(content), zlib.crc32(content), p.layout)

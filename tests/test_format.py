@@ -96,7 +96,8 @@ def expected_layout() -> dict[str, int]:
     values = {
         "EQ_FILE_MAJOR": spec.VERSION[0],
         "EQ_FILE_MINOR": spec.VERSION[1],
-        "EQ_FILE_ALIGN": spec.FILE_ALIGN,
+        "EQ_SECTION_ALIGN": spec.SECTION_ALIGN,
+        "EQ_DATA_ALIGN": spec.DATA_ALIGN,
         "EQ_ARENA_ALIGN": spec.ARENA_ALIGN,
         "EQ_NONE": spec.NONE,
         "EQ_MAX_RANK": spec.MAX_RANK,
@@ -288,7 +289,7 @@ def test_weights_are_aligned_and_gaps_are_filled() -> None:
     """36 bytes of weights, 28 of int32 arrays in the gap, 96 of weights, 5 of exponents."""
     image = read_program(write_program(PROGRAMS["conv_add_view"]()))
     weights = [t for t in image.tensors if t.kind == "const"]
-    assert [t.offset % spec.FILE_ALIGN for t in weights] == [0, 0]
+    assert [t.offset % spec.DATA_ALIGN for t in weights] == [0, 0]
     data = next(s for s in image.sections if s.type == "DATA")
     assert data.size == 64 + 96 + 5
 

@@ -5,12 +5,13 @@
     python tools/zoo_report.py models/*.tflite
     python tools/zoo_report.py --rounds 7 --ms 200 net.tflite
 
-Per network: bytes of the source's constants that its ops read; bytes of the .eqm file, and whether
-it keeps to 1.03 x constants + 16 KiB; RAM of a session, all of it and its activations; time to open
-the file; the best run of edgeq against the best of tflite-runtime's BUILTIN_REF. Both run in turn
-for --ms milliseconds in every round, inputs given and outputs taken, in one process, one thread
-each: trust the ratio, not the times. Exit code 1 if a network gives other bytes or is slower than
-the reference.
+Per network: bytes of the source's constants that its ops read, and of the weights' scales where
+there is one per channel; bytes of the .eqm file, and whether it keeps to 1.03 x both + 16 KiB; RAM
+of a session, all of it and its activations; time to open the file; the best run of edgeq against
+the best of tflite-runtime's BUILTIN_REF. Both run in turn for --ms milliseconds in every round,
+inputs given and outputs taken, in one process, one thread each: trust the ratio, not the times.
+Exit code 1 if a file is larger than that, or a network gives other bytes or is slower than the
+reference.
 """
 
 from __future__ import annotations
@@ -47,17 +48,27 @@ def reference(model: bytes) -> Any:
     sys.exit("this needs tflite-runtime or ai-edge-litert")
 
 
-def constant_bytes(model: bytes) -> int:
-    """Bytes of the constants that the first subgraph's operators read, each buffer once."""
+def weight_bytes(model: bytes) -> tuple[int, int]:
+    """Bytes of the constants that the first subgraph's operators read, and of their scales.
+
+    Each buffer counts once, and a scale 4 bytes where a constant has one per channel.
+    """
     net = tflite.Model.GetRootAsModel(model, 0)
     graph = net.Subgraphs(0)
-    buffers = set()
+    buffers, scales = set(), {}
     for i in range(graph.OperatorsLength()):
         op = graph.Operators(i)
         for k in range(op.InputsLength()):
-            if op.Inputs(k) >= 0:
-                buffers.add(graph.Tensors(op.Inputs(k)).Buffer())
-    return sum(net.Buffers(b).DataLength() for b in buffers)
+            if op.Inputs(k) < 0:
+                continue
+            tensor = graph.Tensors(op.Inputs(k))
+            buffers.add(tensor.Buffer())
+            quantization = tensor.Quantization()
+            if net.Buffers(tensor.Buffer()).DataLength() and quantization is not None:
+                is_bias = tensor.Type() == tflite.TensorType.INT32
+                scales[op.Inputs(k)] = 0 if is_bias else quantization.ScaleLength()
+    constants = sum(net.Buffers(b).DataLength() for b in buffers)
+    return constants, 4 * sum(n for n in scales.values() if n > 1)
 
 
 def best(call: Callable[[], Any], ms: float) -> float:
@@ -105,15 +116,15 @@ def report(path: Path, rounds: int, ms: float) -> tuple[str, bool]:
         file.write_bytes(converted.data)
         opening = open_ms(file)
 
-    constants, size = constant_bytes(model), len(converted.data)
-    fits = size <= 1.03 * constants + 16384
+    (constants, scales), size = weight_bytes(model), len(converted.data)
+    fits = size <= 1.03 * (constants + scales) + 16384
     row = (
-        f"{path.parent.name + '/' + path.stem:44.44s} {constants:9d} {size:9d} "
+        f"{path.parent.name + '/' + path.stem:44.44s} {constants:9d} {scales:7d} {size:9d} "
         f"{'ok' if fits else 'LARGE':5s} {session.memory_bytes:9d} {session.arena_bytes:9d} "
         f"{opening:7.3f} {times[0] * 1e3:9.4f} {times[1] * 1e3:9.3f} {times[1] / times[0]:7.2f} "
         f"{'same' if same else 'OTHER'}"
     )
-    return row, same and times[0] <= times[1]
+    return row, fits and same and times[0] <= times[1]
 
 
 def main() -> int:
@@ -126,7 +137,8 @@ def main() -> int:
     parser.add_argument("--ms", type=float, default=100)
     args = parser.parse_args()
     print(
-        f"{'network':44s} {'constants':>9s} {'.eqm':>9s} {'':5s} {'RAM':>9s} {'arena':>9s} "
+        f"{'network':44s} {'constants':>9s} {'scales':>7s} {'.eqm':>9s} {'':5s} {'RAM':>9s} "
+        f"{'arena':>9s} "
         f"{'open ms':>7s} {'edgeq ms':>9s} {'ref ms':>9s} {'ref/eq':>7s} bytes"
     )
     good = True

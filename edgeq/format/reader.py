@@ -94,8 +94,9 @@ def _read_table(data: memoryview, header: Header) -> dict[str, Section]:
         kind, *rest = spec.SECTION.unpack_from(data, spec.HEADER.size + i * spec.SECTION.size)
         s = Section(kind.decode("latin-1"), *rest)
         what = f"section {s.type!r}"
-        if s.offset % spec.FILE_ALIGN:
-            _fail(f"{what}: offset {s.offset} is not a multiple of {spec.FILE_ALIGN}")
+        alignment = spec.section_align(s.type)
+        if s.offset % alignment:
+            _fail(f"{what}: offset {s.offset} is not a multiple of {alignment}")
         if s.offset < end:
             _fail(f"{what}: it begins at {s.offset}, before the end of what lies ahead of it")
         if s.offset + s.size > len(data):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 MAGIC = b"\x89EQM\r\n\x1a\n"
 VERSION = (1, 0)
-FILE_ALIGN = 64
+SECTION_ALIGN = 16
+DATA_ALIGN = 64  # of section DATA, and of the weights in it
 ARENA_ALIGN = 16
 NONE = 0xFFFFFFFF
 MAX_RANK = 6
@@ -35,6 +36,13 @@ GOLDEN = struct.Struct("<QII32s")  # seed, entry, reserved, sha256
 
 SECTIONS = ("TENS", "OPS ", "ARGS", "PARM", "IO  ", "ENTR", "STRS", "META", "GOLD", "DATA")
 SECTION_REQUIRED = 1
+
+
+def section_align(kind: str) -> int:
+    """What a section's offset in the file is a multiple of."""
+    return DATA_ALIGN if kind == "DATA" else SECTION_ALIGN
+
+
 
 DTYPES = {"int8": 1, "uint8": 2, "int16": 3, "int32": 4, "int64": 5, "float32": 6, "bool": 7}
 ITEMSIZE = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "bool": 1}

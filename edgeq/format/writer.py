@@ -128,7 +128,7 @@ def _place_data(program: Program, tensors: Sequence[Value]) -> _Data:
     for v in tensors:
         if v.data is not None:
             aligned = v in weights and v.dtype == "int8"
-            add(_const_array(v), spec.FILE_ALIGN if aligned else spec.ITEMSIZE[v.dtype])
+            add(_const_array(v), spec.DATA_ALIGN if aligned else spec.ITEMSIZE[v.dtype])
     for op in program.ops:
         for name, code in spec.OPS[op.opcode].fields:
             if code[0] == "R" and op.params[name] is not None:
@@ -144,8 +144,8 @@ def _pack_data(align: dict[bytes, int]) -> _Data:
     gaps: dict[int, list[int]] = {}  # between weights: length -> ends
     for array in sorted(align, key=lambda a: -align[a]):
         alignment, size = align[array], len(array)
-        gap = next((n for n in range(size, spec.FILE_ALIGN) if gaps.get(n)), None)
-        if gap is not None and alignment < spec.FILE_ALIGN:
+        gap = next((n for n in range(size, spec.DATA_ALIGN) if gaps.get(n)), None)
+        if gap is not None and alignment < spec.DATA_ALIGN:
             # A gap's end is aligned: to 64 at first, then by the larger arrays put there before.
             start = gaps[gap].pop() - size
             gaps.setdefault(gap - size, []).append(start)
@@ -279,7 +279,7 @@ def _file(sections: dict[str, bytes], arena_size: int) -> bytes:
     offset = spec.HEADER.size + spec.SECTION.size * len(kept)
     table, body = [], []
     for kind, content in kept.items():
-        padding = _up(offset, spec.FILE_ALIGN) - offset
+        padding = _up(offset, spec.section_align(kind)) - offset
         offset += padding
         flags = 0 if kind in OPTIONAL_SECTIONS else spec.SECTION_REQUIRED
         place = (flags, offset, len(content), zlib.crc32(content), 0)

@@ -4,7 +4,7 @@
  * docs/FORMAT.md is the specification; edgeq/format/spec.py is the writer's mirror of this file and
  * tests/test_format.py compares the two field by field.
  *
- *   header | section table | sections, each starting at a multiple of 64 bytes
+ *   header | section table | sections, each at a multiple of 16 bytes, DATA at one of 64
  *
  * All integers are little-endian, all structs have their natural alignment and no hidden padding.
  * A `ref` is a byte offset into the DATA section; EQ_NONE means absent.
@@ -20,7 +20,8 @@
 /* clang-format on */
 #define EQ_FILE_MAJOR 1
 #define EQ_FILE_MINOR 0
-#define EQ_FILE_ALIGN 64u  /* sections, weights */
+#define EQ_SECTION_ALIGN 16u
+#define EQ_DATA_ALIGN 64u  /* section DATA, and the weights in it */
 #define EQ_ARENA_ALIGN 16u /* activation tensors */
 #define EQ_NONE 0xFFFFFFFFu
 #define EQ_MAX_RANK 6

@@ -130,9 +130,10 @@ static eq_status read_sections(eq_model *m, const uint8_t *data, size_t size)
     for (uint32_t i = 0; i < m->header->section_count; i++) {
         const eq_file_section *s = &table[i];
         uint64_t end;
-        if (s->offset % EQ_FILE_ALIGN != 0)
+        const uint32_t align = s->type == EQ_SEC_DATA ? EQ_DATA_ALIGN : EQ_SECTION_ALIGN;
+        if (s->offset % align != 0)
             return INVALID("section %u begins at %l, not a multiple of %u", i, (int64_t)s->offset,
-                           EQ_FILE_ALIGN);
+                           align);
         if (s->offset < previous || !add_size(s->offset, s->size, &end) || end > size)
             return INVALID("section %u overlaps another or ends behind the file", i);
         if (!is_zero(data + previous, data + s->offset))
