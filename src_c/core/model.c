@@ -408,6 +408,8 @@ static eq_status check_ports(const eq_model *m)
 eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 {
     const eq_op_def *def;
+    const char *type;
+    size_t params_size;
     uint64_t args = 0;
 
     memset(m, 0, sizeof *m);
@@ -436,7 +438,7 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
     EQ_TRY(eq_plan_check(m));
     for (uint32_t k = 0; k < m->op_count; k++) {
         const eq_node node = eq_model_node(m, k);
-        EQ_TRY(check_op(m, k, &def));
+        def = eq_op_find(node.op->opcode, &type, &params_size);
         EQ_TRY(def->validate(&node));
         const size_t scratch = def->scratch ? eq_align_up(def->scratch(&node), 16) : 0;
         m->scratch_size = scratch > m->scratch_size ? scratch : m->scratch_size;
