@@ -65,8 +65,8 @@ class Network:
 
     name: str
     feed: Callable[[], Feed]
-    # How many real inputs the full run takes: few where the reference kernels are slow.
-    full: int = 1000
+    # How many inner tensors the full run takes: few where the reference kernels are slow.
+    inner: int = 1000
 
     @property
     def path(self) -> Path:
@@ -215,16 +215,16 @@ NETWORKS = (
     Network("tflm/hello_world_int8", every_value),
     Network("tflm/micro_speech_quantized", spectrograms(49, 40)),
     Network("coral/mobilenet_v1_0.25_128_quant", images(_signed)),
-    Network("coral/mobilenet_v2_1.0_224_quant", images(_signed), full=200),
-    Network("coral/tf2_mobilenet_v2_1.0_224_ptq", images(_signed), full=200),
-    Network("coral/deeplabv3_mnv2_dm05_pascal_quant", images(_signed), full=50),
+    Network("coral/mobilenet_v2_1.0_224_quant", images(_signed), inner=40),
+    Network("coral/tf2_mobilenet_v2_1.0_224_ptq", images(_signed), inner=40),
+    Network("coral/deeplabv3_mnv2_dm05_pascal_quant", images(_signed), inner=40),
     Network("tflite-support/mobilenet_v1_0.25_224_quant", images(_signed)),
     Network("mltk/image_example1", images(_standard)),
     Network("mltk/keyword_spotting_alexa", spectrograms(118, 108)),
     Network("tinyengine/vww", images(_signed)),
     Network("tinyengine/detection", images(_standard)),
-    Network("portrait-seg/mnv3_post_quant", images(_signed), full=200),
-    Network("portrait-seg/prisma_quant", images(_unit), full=30),
+    Network("portrait-seg/mnv3_post_quant", images(_signed), inner=40),
+    Network("portrait-seg/prisma_quant", images(_unit), inner=30),
 )
 
 
