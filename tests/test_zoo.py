@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole networks against the oracle, on random and on real inputs.
 
-By default two of each, and two inner tensors. With --zoo-full twenty random inputs, all real inputs
-that fit and every inner tensor, except that networks for which the reference kernels need from 0.1 s
-to 1 s an image stop at their `inner` number of inner tensors. The full run takes half an hour.
+By default two of each, and two inner tensors. With --zoo-full twenty random inputs, all real
+inputs that fit and every inner tensor, except that networks for which the reference kernels need
+from 0.1 s to 1 s an image stop at their `inner` number of inner tensors. That takes half an hour.
 """
 
 from __future__ import annotations
