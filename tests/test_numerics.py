@@ -151,17 +151,13 @@ def oracle_tables(op: str, dtype: str, cases: list[Pair], **options: object) -> 
     return [(y.astype(np.int16) - shift).astype(np.int8)[0] for y in outputs]
 
 
-def compare(
-    make: Table, op: str, dtype: str, cases: list[Pair], allowed: int = 0, **options: object
-) -> None:
-    """Fails if more than `allowed` entries of all tables differ from the oracle's."""
-    wrong = 0
+def compare(make: Table, op: str, dtype: str, cases: list[Pair], **options: object) -> None:
+    """Fails if an entry of a table differs from the oracle's."""
     for (x, y), want in zip(cases, oracle_tables(op, dtype, cases, **options)):
         table = make(x, y)
         assert table.dtype == np.int8
         different = np.flatnonzero(table != want)
-        wrong += len(different)
-        assert wrong <= allowed, (
+        assert not len(different), (
             f"{op}, input {x.scale!r} {x.zero_point}, output {y.scale!r} {y.zero_point}: "
             f"{table[different]} at {different - 128}, the oracle has {want[different]}"
         )
@@ -171,15 +167,15 @@ def compare(
 @seeded(5)
 def test_logistic_table(rng: Rng, dtype: str) -> None:
     cases = [(x, QParams.of(1 / 256, y.zero_point)) for x, y in pairs(rng)]
-    compare(tables.logistic_table, "LOGISTIC", dtype, cases, allowed=1)
+    compare(tables.logistic_table, "LOGISTIC", dtype, cases)
 
 
 @pytest.mark.parametrize("dtype", BYTE_TYPES)
 @seeded(5)
 def test_tanh_table(rng: Rng, dtype: str) -> None:
-    """The oracle calls the C library's tanhf, which rounds one in 10^5 entries otherwise."""
+    """These cases agree; over many more seeds an entry may differ: docs/ORACLE.md, TANH."""
     cases = [(x, QParams.of(1 / 128) if i % 2 else y) for i, (x, y) in enumerate(pairs(rng))]
-    compare(tables.tanh_table, "TANH", dtype, cases, allowed=1)
+    compare(tables.tanh_table, "TANH", dtype, cases)
 
 
 @pytest.mark.parametrize("dtype", BYTE_TYPES)

@@ -292,10 +292,14 @@ static size_t window_scratch(const eq_node *node)
     return (size_t)TILE * eq_count(eq_arg(node, 1), 1, 3) * sizeof(int8_t *);
 }
 
-static void depthwise_run(const eq_node *node)
+/* Writes one output pixel; `taps` has room for the window's pointers. */
+typedef void pixel_function(const eq_node *node, const window *v, const eq_channel_params *params,
+                            const int8_t *x, int32_t oy, int32_t ox, const int8_t **taps,
+                            int8_t *y);
+
+static void each_pixel(const eq_node *node, pixel_function *run)
 {
-    const eq_conv_params *p = node->params;
-    const eq_file_tensor *y = eq_out(node), *w = eq_arg(node, 1);
+    const eq_file_tensor *y = eq_out(node);
     const window v = window_of(node);
     const eq_channel_params params = channel_params(node, 0);
     const size_t image = (size_t)v.height * (size_t)v.width * v.depth, pixel = (size_t)y->dims[3];
@@ -305,20 +309,31 @@ static void depthwise_run(const eq_node *node)
 
     for (int32_t n = 0; n < y->dims[0]; n++, in += image)
         for (int32_t oy = 0; oy < y->dims[1]; oy++)
-            for (int32_t ox = 0; ox < y->dims[2]; ox++, out += pixel) {
-                gather(&v, in, oy, ox, v.kernel_w, taps);
-                node->kernels->depthwise(pixel, p->depth_multiplier, eq_count(w, 1, 3), taps,
-                                         eq_arg_data(node, 1), out, &params);
-            }
+            for (int32_t ox = 0; ox < y->dims[2]; ox++, out += pixel)
+                run(node, &v, &params, in, oy, ox, taps, out);
 }
 
-static size_t depthwise_scratch(const eq_node *node)
+static void depthwise_pixel(const eq_node *node, const window *v, const eq_channel_params *params,
+                            const int8_t *x, int32_t oy, int32_t ox, const int8_t **taps, int8_t *y)
+{
+    const eq_conv_params *p = node->params;
+    const eq_file_tensor *w = eq_arg(node, 1);
+    gather(v, x, oy, ox, v->kernel_w, taps);
+    node->kernels->depthwise((size_t)w->dims[3], p->depth_multiplier, eq_count(w, 1, 3), taps,
+                             eq_arg_data(node, 1), y, params);
+}
+
+static void depthwise_run(const eq_node *node)
+{
+    each_pixel(node, depthwise_pixel);
+}
+
+static size_t pixel_scratch(const eq_node *node)
 {
     return eq_count(eq_arg(node, 1), 1, 3) * sizeof(int8_t *);
 }
 
-/* Tap (ky, kx) of output (oy, ox) is the input whose window reaches it: iy * stride + ky - pad =
- * oy. */
+/* Tap (ky, kx) of (oy, ox) is the input whose window reaches it: iy * stride + ky - pad = oy. */
 static void gather_transposed(const window *v, const int8_t *x, int32_t oy, int32_t ox,
                               const int8_t **taps)
 {
@@ -337,23 +352,20 @@ static void gather_transposed(const window *v, const int8_t *x, int32_t oy, int3
     }
 }
 
+static void transpose_conv_pixel(const eq_node *node, const window *v,
+                                 const eq_channel_params *params, const int8_t *x, int32_t oy,
+                                 int32_t ox, const int8_t **taps, int8_t *y)
+{
+    const eq_file_tensor *w = eq_arg(node, 1);
+    const size_t channels = (size_t)w->dims[0];
+    gather_transposed(v, x, oy, ox, taps);
+    node->kernels->gemm(1, channels, eq_count(w, 1, 3), v->depth, taps, eq_arg_data(node, 1), y,
+                        channels, params);
+}
+
 static void transpose_conv_run(const eq_node *node)
 {
-    const eq_file_tensor *y = eq_out(node), *w = eq_arg(node, 1);
-    const window v = window_of(node);
-    const eq_channel_params params = channel_params(node, 0);
-    const size_t image = (size_t)v.height * (size_t)v.width * v.depth, pixel = (size_t)y->dims[3];
-    const int8_t **taps = (const int8_t **)(void *)node->scratch;
-    const int8_t *in = eq_arg_data(node, 0);
-    int8_t *out = eq_out_data(node);
-
-    for (int32_t n = 0; n < y->dims[0]; n++, in += image)
-        for (int32_t oy = 0; oy < y->dims[1]; oy++)
-            for (int32_t ox = 0; ox < y->dims[2]; ox++, out += pixel) {
-                gather_transposed(&v, in, oy, ox, taps);
-                node->kernels->gemm(1, pixel, eq_count(w, 1, 3), v.depth, taps,
-                                    eq_arg_data(node, 1), out, pixel, &params);
-            }
+    each_pixel(node, transpose_conv_pixel);
 }
 
 static void fully_connected_run(const eq_node *node)
@@ -377,8 +389,8 @@ static void fully_connected_run(const eq_node *node)
 
 const eq_op_def eq_op_conv_2d = {2, 2, false, conv_validate, window_scratch, conv_run};
 const eq_op_def eq_op_depthwise_conv_2d = {
-    2, 2, false, depthwise_validate, depthwise_scratch, depthwise_run};
+    2, 2, false, depthwise_validate, pixel_scratch, depthwise_run};
 const eq_op_def eq_op_fully_connected = {
     2, 2, false, fully_connected_validate, NULL, fully_connected_run};
 const eq_op_def eq_op_transpose_conv = {
-    2, 2, false, transpose_conv_validate, depthwise_scratch, transpose_conv_run};
+    2, 2, false, transpose_conv_validate, pixel_scratch, transpose_conv_run};
