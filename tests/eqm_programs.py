@@ -75,6 +75,7 @@ class Builder:
             "exponent": -7 - (np.arange(channels) % 3).astype(np.int8),
             "requant_count": channels,
             "arithmetic": 0,
+            "fraction": 0,
         }
         every = {**window, **geometry, **zeros, **scaling, **params}
         return self.op(opcode, [x, w], shape, **every)

@@ -69,7 +69,7 @@ _CONV = _fields(
     "stride_h:H stride_w:H dilation_h:H dilation_w:H pad_top:i pad_left:i groups:I"
     " depth_multiplier:I x_zero:i w_zero:i y_zero:i act_min:i act_max:i"
     " bias:R<i4 multiplier:R<i4 exponent:R<i1"
-    " requant_count:I arithmetic:H reserved:H"
+    " requant_count:I arithmetic:H fraction:H"
 )
 _ADD = _fields(
     "x1_zero:i x2_zero:i y_zero:i left_shift:i m1:i e1:i m2:i e2:i my:i ey:i act_min:i"

@@ -93,7 +93,7 @@ def _run(ctx: Lowering, node: Node, axis: int, activation: str, **window: int) -
     params: dict[str, Any] = {"groups": 1, "depth_multiplier": 1} | window
     params |= {"x_zero": qx.zero_point, "w_zero": w_zero, "y_zero": qy.zero_point}
     params |= {"act_min": low, "act_max": high, "bias": terms, "multiplier": m, "exponent": e}
-    params |= {"requant_count": len(m), "arithmetic": 0, "reserved": 0}
+    params |= {"requant_count": len(m), "arithmetic": 0, "fraction": 0}
     ctx.run(node, node.op, x, w, **params)
 
 

@@ -18,30 +18,48 @@
 #include <unistd.h>
 #endif
 
+enum { HANDLE_SIZE = (sizeof(eq_model) + 15) & ~15u };
+
+/* A parsed model, and the bytes of its handle with all that is prepared. */
+static eq_status parse(const void *data, size_t size, eq_model *model, size_t *bytes)
+{
+    EQ_TRY(eq_model_parse(model, data, size));
+    EQ_TRY(eq_prepare_size(model, bytes));
+    *bytes += HANDLE_SIZE;
+    return EQ_OK;
+}
+
+static eq_model *place(const eq_model *parsed, void *memory)
+{
+    eq_model *m = memory;
+    *m = *parsed;
+    eq_prepare(m, (uint8_t *)memory + HANDLE_SIZE);
+    return m;
+}
+
 EQ_API eq_status eq_model_size(const void *data, size_t size, size_t *bytes)
 {
     eq_model model;
     if (bytes == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "bytes is NULL");
-    EQ_TRY(eq_model_parse(&model, data, size));
-    *bytes = sizeof model;
-    return EQ_OK;
+    return parse(data, size, &model, bytes);
 }
 
 EQ_API eq_status eq_model_open_in(void *memory, size_t bytes, const void *data, size_t size,
                                   eq_model **model)
 {
+    eq_model parsed;
+    size_t needed = 0;
     if (model == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "model is NULL");
     *model = NULL;
     if (memory == NULL || !eq_is_aligned(memory, 16))
         return eq_error(EQ_ERR_MEMORY,
                         "the memory for the model is NULL or not aligned to 16 bytes");
-    if (bytes < sizeof(eq_model))
-        return eq_error(EQ_ERR_MEMORY, "%z bytes for the model, it needs %z", bytes,
-                        sizeof(eq_model));
-    EQ_TRY(eq_model_parse(memory, data, size));
-    *model = memory;
+    EQ_TRY(parse(data, size, &parsed, &needed));
+    if (bytes < needed)
+        return eq_error(EQ_ERR_MEMORY, "%z bytes for the model, it needs %z", bytes, needed);
+    *model = place(&parsed, memory);
     return EQ_OK;
 }
 
@@ -54,16 +72,14 @@ EQ_API eq_status eq_model_open(const void *data, size_t size, eq_model **model)
     (void)data, (void)size;
     return eq_error(EQ_ERR_UNSUPPORTED, "built without a heap: use eq_model_open_in");
 #else
-    eq_model *m = malloc(sizeof *m);
-    if (m == NULL)
-        return eq_error(EQ_ERR_MEMORY, "no memory for a model of %z bytes", sizeof *m);
-    const eq_status status = eq_model_parse(m, data, size);
-    if (status != EQ_OK) {
-        free(m);
-        return status;
-    }
-    m->owned = true;
-    *model = m;
+    eq_model parsed;
+    size_t bytes = 0;
+    EQ_TRY(parse(data, size, &parsed, &bytes));
+    void *memory = malloc(bytes);
+    if (memory == NULL)
+        return eq_error(EQ_ERR_MEMORY, "no memory for a model of %z bytes", bytes);
+    *model = place(&parsed, memory);
+    (*model)->owned = true;
     return EQ_OK;
 #endif
 }
@@ -192,12 +208,15 @@ EQ_API const char *eq_model_op_type(const eq_model *model, uint32_t op)
 
 EQ_API const char *eq_model_op_kernel(const eq_model *model, uint32_t op)
 {
-    return op < model->op_count ? model->kernels.isa : "";
+    if (op >= model->op_count)
+        return "";
+    const size_t slot = model->nodes[op].def->slot;
+    return slot == EQ_NO_SLOT ? "" : eq_isa_name(model->kernels.isa_of[slot - 1]);
 }
 
 EQ_API const char *eq_model_isa(const eq_model *model)
 {
-    return model->kernels.isa;
+    return eq_isa_name(model->kernels.isa);
 }
 
 EQ_API uint32_t eq_model_golden_count(const eq_model *model)

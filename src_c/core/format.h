@@ -140,7 +140,8 @@ typedef struct eq_file_golden { /* 48 bytes */
 /* ---- operators -------------------------------------------------------------------------------
  * x: input, w: weights, y: output. act_min, act_max: the fused activation, within the range of y.
  * A multiplier m with exponent e stands for m * 2^(e - 31); m is 0 or in [2^30, 2^31), e in [-31,
- * 30]. docs/NUMERICS.md defines the arithmetic. Opcodes are never reused. */
+ * 30]. With EQ_ARITH_R15 m is 0 or in [2^14, 2^15), e in [-31, 0], and they stand for m * 2^(e - 15
+ * - fraction). docs/NUMERICS.md defines the arithmetic. Opcodes are never reused. */
 
 enum { EQ_ARITH_R31 = 0, EQ_ARITH_R15 = 1 };
 
@@ -157,7 +158,8 @@ typedef struct eq_conv_params { /* 64 bytes */
     uint32_t multiplier;    /* ref int32[requant_count] */
     uint32_t exponent;      /* ref int8[requant_count] */
     uint32_t requant_count; /* 1 or channels */
-    uint16_t arithmetic, reserved;
+    uint16_t arithmetic;    /* EQ_ARITH_... */
+    uint16_t fraction;      /* of R15: F */
 } eq_conv_params;
 
 /* ADD (and SUB: sign2 = -1): broadcasting.

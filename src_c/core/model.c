@@ -7,6 +7,12 @@
 
 #include <string.h>
 
+#include "core/cpu.h"
+
+#ifndef EQ_NO_FILES
+#include <stdlib.h>
+#endif
+
 #define INVALID(...) eq_error(EQ_ERR_INVALID, __VA_ARGS__)
 
 /* False on overflow. */
@@ -302,14 +308,17 @@ static eq_status check_tensors(const eq_model *m)
 eq_node eq_model_node(const eq_model *m, uint32_t index)
 {
     const eq_file_op *op = &m->ops[index];
+    const char *type;
+    size_t params_size;
     const eq_node node = {
         .op = op,
+        .def = eq_op_find(op->opcode, &type, &params_size),
         .params = m->params + op->params,
         .tensors = m->tensors,
         .args = m->args + op->args,
         .data = m->data,
         .data_size = m->data_size,
-        .kernels = &m->kernels,
+        .kernels = &m->kernels.slots,
         .name = m->strings + op->name,
         .index = index,
     };
@@ -405,11 +414,28 @@ static eq_status check_ports(const eq_model *m)
     return EQ_OK;
 }
 
+/* The kernels for this machine, at most those of EDGEQ_ISA. */
+static eq_status select_kernels(eq_model *m)
+{
+    const uint32_t features = eq_cpu_features();
+    uint32_t isa = eq_isa_best(features);
+#ifndef EQ_NO_FILES
+    const char *cap = getenv("EDGEQ_ISA");
+    if (cap != NULL && cap[0] != 0) {
+        const uint32_t named = eq_isa_find(cap);
+        if (named == EQ_ISA_COUNT)
+            return eq_error(EQ_ERR_ARGUMENT, "EDGEQ_ISA is '%s'; this build has%s", cap,
+                            eq_isa_names);
+        isa = named < isa ? named : isa;
+    }
+#endif
+    eq_kernels_select(&m->kernels, isa, features);
+    return EQ_OK;
+}
+
 eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 {
     const eq_op_def *def;
-    const char *type;
-    size_t params_size;
     uint64_t args = 0;
 
     memset(m, 0, sizeof *m);
@@ -423,7 +449,7 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 
     EQ_TRY(check_header(data, size));
     m->header = data;
-    eq_kernels_select(&m->kernels);
+    EQ_TRY(select_kernels(m));
     EQ_TRY(read_sections(m, data, size));
     EQ_TRY(check_strings(m));
     EQ_TRY(check_tensors(m));
@@ -438,9 +464,9 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
     EQ_TRY(eq_plan_check(m));
     for (uint32_t k = 0; k < m->op_count; k++) {
         const eq_node node = eq_model_node(m, k);
-        def = eq_op_find(node.op->opcode, &type, &params_size);
-        EQ_TRY(def->validate(&node));
-        const size_t scratch = def->scratch ? eq_align_up(def->scratch(&node), 16) : 0;
+        EQ_TRY(node.def->validate(&node));
+        const size_t scratch =
+            node.def->scratch ? eq_align_up(node.def->scratch(&node), EQ_PACK_ALIGN) : 0;
         m->scratch_size = scratch > m->scratch_size ? scratch : m->scratch_size;
     }
     return EQ_OK;

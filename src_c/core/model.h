@@ -23,9 +23,10 @@ struct eq_model {
     const uint8_t *data;
     uint32_t tensor_count, op_count, arg_count, io_count, meta_count, golden_count;
     size_t params_size, strings_size, data_size;
-    size_t scratch_size; /* the largest of any op, a multiple of 16 */
-    eq_kernels kernels;
-    void *map; /* of eq_model_open_file, else NULL */
+    size_t scratch_size; /* the largest of any op, a multiple of EQ_PACK_ALIGN */
+    eq_kernel_table kernels;
+    eq_node *nodes; /* [op_count], ready to run but for arena and scratch; prepare.c */
+    void *map;      /* of eq_model_open_file, else NULL */
     size_t map_size;
     bool owned; /* the handle came from malloc */
 };
@@ -36,10 +37,15 @@ eq_status eq_model_parse(eq_model *model, const void *data, size_t size);
 /* The part of it in plan.c. */
 eq_status eq_plan_check(const eq_model *model);
 
+/* prepare.c: the bytes that a parsed model needs behind its struct for what is computed once
+ * (nodes, packed weights), and that computation. `memory` is that many bytes, aligned to 16. */
+eq_status eq_prepare_size(const eq_model *model, size_t *bytes);
+void eq_prepare(eq_model *model, void *memory);
+
 /* Bytes of a tensor; false unless in [1, 2^31). Rank and dimensions must be checked already. */
 bool eq_tensor_bytes(const eq_file_tensor *tensor, uint64_t *bytes);
 
-/* Op `index` of the model; arena and scratch are NULL. */
+/* Op `index` of the model; packed, arena and scratch are NULL. */
 eq_node eq_model_node(const eq_model *model, uint32_t index);
 
 /* session.c */

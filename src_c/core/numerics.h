@@ -61,4 +61,19 @@ static inline int32_t eq_requant_r31(int32_t x, int32_t m, int e)
     return eq_rshift_round(high, e > 0 ? 0 : -e);
 }
 
+static inline int32_t eq_saturate16(int32_t x)
+{
+    return eq_clamp(x, INT16_MIN, INT16_MAX);
+}
+
+/* R15, before the activation's clamp: acc * m * 2^(e - 15 - fraction) + zero, m in [0, 2^15), e in
+ * [-31, 0], fraction in [0, 6], |acc| + 2^(-e - 1) < 2^31. */
+static inline int32_t eq_requant_r15(int32_t acc, int32_t m, int e, int fraction, int32_t zero)
+{
+    const int32_t half = fraction > 0 ? 1 << (fraction - 1) : 0;
+    const int32_t t = eq_saturate16((acc + (e < 0 ? 1 << (-e - 1) : 0)) >> -e);
+    const int32_t u = eq_saturate16((t * m + (1 << 14)) >> 15);
+    return eq_saturate16(u + zero * (1 << fraction) + half) >> fraction;
+}
+
 #endif

@@ -22,17 +22,23 @@ struct eq_session {
 
 enum { HANDLE_SIZE = (sizeof(struct eq_session) + 15) & ~15u };
 
+/* Scratch is aligned within the memory, which is aligned to 16. */
+static size_t scratch_bytes(const eq_model *model)
+{
+    return model->scratch_size == 0 ? 0 : model->scratch_size + EQ_PACK_ALIGN - 16;
+}
+
 EQ_API eq_status eq_session_size(const eq_model *model, size_t *bytes, size_t *arena,
                                  size_t *scratch)
 {
     if (model == NULL || bytes == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "model or bytes is NULL");
     const size_t arena_size = eq_align_up((size_t)model->header->arena_size, 16);
-    *bytes = HANDLE_SIZE + arena_size + model->scratch_size;
+    *bytes = HANDLE_SIZE + arena_size + scratch_bytes(model);
     if (arena != NULL)
         *arena = arena_size;
     if (scratch != NULL)
-        *scratch = model->scratch_size;
+        *scratch = scratch_bytes(model);
     return EQ_OK;
 }
 
@@ -54,6 +60,7 @@ EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_
     s->model = model;
     s->arena = (uint8_t *)memory + HANDLE_SIZE;
     s->scratch = s->arena + arena_size;
+    s->scratch += -(uintptr_t)s->scratch % EQ_PACK_ALIGN;
     memset(s->arena, 0, arena_size);
     *session = s;
     return EQ_OK;
@@ -126,14 +133,15 @@ EQ_API eq_status eq_run(eq_session *session)
         return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
     const eq_model *m = session->model;
     for (uint32_t k = 0; k < m->op_count; k++) {
-        const char *type;
-        size_t params_size;
-        eq_node node = eq_model_node(m, k);
+        eq_node node = m->nodes[k];
         node.arena = session->arena;
         node.scratch = session->scratch;
         if (session->hook != NULL)
             session->hook(session->hook_user, k, 1);
-        eq_op_find(node.op->opcode, &type, &params_size)->run(&node);
+        if (node.def->units != NULL)
+            node.def->run_units(&node, 0, node.units);
+        else
+            node.def->run(&node);
         if (session->hook != NULL)
             session->hook(session->hook_user, k, 0);
     }
@@ -193,6 +201,6 @@ EQ_API eq_status eq_verify(eq_session *session, uint32_t index, uint8_t *sha256)
     if (memcmp(digest, golden->sha256, sizeof digest) != 0)
         return eq_error(EQ_ERR_VERIFY,
                         "golden case %u (seed %l) gives other bytes on this machine (%s)", index,
-                        (int64_t)golden->seed, session->model->kernels.isa);
+                        (int64_t)golden->seed, eq_model_isa(session->model));
     return EQ_OK;
 }

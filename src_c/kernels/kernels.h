@@ -10,33 +10,75 @@
 #ifndef EQ_KERNELS_H
 #define EQ_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "core/format.h"
 
-/* What a convolution does to an accumulator; arrays hold one entry a channel. */
+/* What a layer with weights does to an accumulator; arrays hold one entry a channel. */
 typedef struct eq_channel_params {
     const int32_t *bias;       /* NULL: 0 */
     const int32_t *multiplier; /* [channel * step] */
     const int8_t *exponent;    /* [channel * step] */
     size_t step;               /* 0: one pair for all channels, 1: one a channel */
     int32_t x_zero, w_zero, y_zero, act_min, act_max;
+    int32_t arithmetic, fraction; /* EQ_ARITH_R31 or EQ_ARITH_R15 with its F */
+    int64_t bound;                /* |accumulator| stays below, < 2^31 */
 } eq_channel_params;
 
+/* A layer that multiplies windows of `runs` * `length` elements with the filters of its channels.
+ * A run is what lies together in memory: a row of a convolution's window, or one tap of it. */
+typedef struct eq_gemm {
+    size_t channels, runs, length;
+    const int8_t *w;    /* [channels][runs * length] */
+    const void *packed; /* what gemm_pack wrote, aligned to EQ_PACK_ALIGN */
+    eq_channel_params params;
+} eq_gemm;
+
+/* Where the windows of `pixels` output pixels lie. step > 0: one run a pixel, that of pixel p at
+ * x[0] + p * step. step = 0: pointers [pixels][runs][pieces], each to length / pieces elements;
+ * what lies in the padding points to elements equal to x_zero. */
+typedef struct eq_windows {
+    const int8_t *const *x;
+    size_t step, pieces;
+} eq_windows;
+
+/* A depthwise layer. An input row has `width` pixels of channels / multiplier elements. */
+typedef struct eq_depthwise {
+    size_t channels, multiplier, kernel_h, kernel_w, stride, dilation; /* the last two: columns */
+    size_t width;
+    const int8_t *w;    /* [kernel_h][kernel_w][channels] */
+    const void *packed; /* what depthwise_pack wrote, aligned to EQ_PACK_ALIGN */
+    eq_channel_params params;
+} eq_depthwise;
+
+enum {
+    EQ_PACK_ALIGN = 64,
+    EQ_CHANNEL_BLOCK = 64 /* work is split between channels only at multiples of this */
+};
+
 typedef struct eq_kernels {
-    const char *isa;
+    /* Packing: writes weights and parameters in the layout that the slot behind it reads, and
+     * returns the bytes; with packed = NULL it only counts them (0: nothing is packed). Sizes are
+     * multiples of EQ_PACK_ALIGN. g->packed is ignored. */
+    size_t (*gemm_pack)(const eq_gemm *g, void *packed);
+    /* Working memory of a call with at most so many pixels, a multiple of EQ_PACK_ALIGN. */
+    size_t (*gemm_scratch)(const eq_gemm *g, size_t pixels);
+    /* y[p * y_stride + n] = requant(bias[n] + sum_k (window(p)[k] - x_zero) * (w[n][k] - w_zero))
+     * for p < pixels, first <= n < end; first is a multiple of EQ_CHANNEL_BLOCK, and so is end
+     * unless it is g->channels. scratch is aligned to EQ_PACK_ALIGN. */
+    void (*gemm)(const eq_gemm *g, size_t pixels, size_t first, size_t end, const eq_windows *x,
+                 int8_t *y, size_t y_stride, void *scratch);
 
-    /* y[p][n] = requant(bias[n] + sum_t,c (x[p*taps + t][c] - x_zero) * (w[n][t][c] - w_zero))
-     * p < pixels, n < channels, t < taps, c < depth; y row stride y_stride. A null x pointer is a
-     * tap in the padding and adds nothing. w: int8 [channels][taps][depth]. */
-    void (*gemm)(size_t pixels, size_t channels, size_t taps, size_t depth, const int8_t *const *x,
-                 const int8_t *w, int8_t *y, size_t y_stride, const eq_channel_params *params);
-
-    /* y[n] = requant(bias[n] + sum_t (x[t][n / multiplier] - x_zero) * (w[t][n] - w_zero)), n <
-     * channels for one output pixel; null x pointers as above. w: int8 [taps][channels]. */
-    void (*depthwise)(size_t channels, size_t multiplier, size_t taps, const int8_t *const *x,
-                      const int8_t *w, int8_t *y, const eq_channel_params *params);
+    size_t (*depthwise_pack)(const eq_depthwise *d, void *packed);
+    size_t (*depthwise_scratch)(const eq_depthwise *d);
+    /* A part of an output row: y[p * channels + n] = requant(bias[n] + sum over i < kernel_h, j <
+     * kernel_w of (x(i, left + p*stride + j*dilation)[n / multiplier] - x_zero) * (w[i][j][n] -
+     * w_zero)), p < pixels. x(i, c) is pixel c of rows[i]; it adds nothing where rows[i] is NULL or
+     * c is outside of [0, width). */
+    void (*depthwise)(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
+                      ptrdiff_t left, int8_t *y, void *scratch);
 
     /* n elements; a step of 0 repeats the first element of that operand (broadcasting), 1 walks.
      * y may be x1 or x2 where that one's step is 1. */
@@ -89,10 +131,35 @@ typedef struct eq_kernels {
                         const int32_t diff_table[256], const eq_log_softmax_params *params);
 } eq_kernels;
 
-/* Fills the table for the best instruction set that this machine has. */
-void eq_kernels_select(eq_kernels *kernels);
+/* The instruction sets of isa.def that were built, in rising order; 0 is scalar. */
+enum {
+#define EQ_ISA(name, needed) EQ_ISA_##name,
+#include "kernels/isa.def"
+#undef EQ_ISA
+    EQ_ISA_COUNT
+};
+enum { EQ_SLOTS = sizeof(eq_kernels) / sizeof(void (*)(void)) };
 
-/* One a folder. */
-void eq_kernels_fill_scalar(eq_kernels *kernels);
+/* A table, and which instruction set filled each slot. */
+typedef struct eq_kernel_table {
+    eq_kernels slots;
+    uint8_t isa_of[EQ_SLOTS];
+    uint8_t isa; /* the highest that was allowed */
+} eq_kernel_table;
+
+const char *eq_isa_name(uint32_t isa); /* NULL behind the last */
+extern const char eq_isa_names[];      /* all of them, a space before each */
+/* The highest instruction set that this machine has. */
+uint32_t eq_isa_best(uint32_t features);
+/* EQ_ISA_COUNT if there is none of that name. */
+uint32_t eq_isa_find(const char *name);
+/* Fills every slot for a machine with these features: scalar, then what the instruction sets up to
+ * `isa` do better, in rising order; those that the machine lacks are passed over. */
+void eq_kernels_select(eq_kernel_table *table, uint32_t isa, uint32_t features);
+
+/* One a folder: overrides slots. `features` (core/cpu.h) may hold more than the folder needs. */
+#define EQ_ISA(name, needed) void eq_kernels_fill_##name(eq_kernels *kernels, uint32_t features);
+#include "kernels/isa.def"
+#undef EQ_ISA
 
 #endif

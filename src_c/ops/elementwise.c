@@ -126,7 +126,14 @@ static void run_add(const eq_node *node)
     run_rows(node, add_row);
 }
 
-const eq_op_def eq_op_add = {2, 2, true, validate_add, NULL, run_add};
+const eq_op_def eq_op_add = {
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .inplace = true,
+    .validate = validate_add,
+    .run = run_add,
+    .slot = EQ_SLOT(add),
+};
 
 /* ---- MUL */
 
@@ -152,7 +159,14 @@ static void run_mul(const eq_node *node)
     run_rows(node, mul_row);
 }
 
-const eq_op_def eq_op_mul = {2, 2, true, validate_mul, NULL, run_mul};
+const eq_op_def eq_op_mul = {
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .inplace = true,
+    .validate = validate_mul,
+    .run = run_mul,
+    .slot = EQ_SLOT(mul),
+};
 
 /* ---- MAXIMUM, MINIMUM */
 
@@ -167,7 +181,14 @@ static void run_maximum(const eq_node *node)
     run_rows(node, maximum_row);
 }
 
-const eq_op_def eq_op_maximum = {2, 2, true, check_broadcast, NULL, run_maximum};
+const eq_op_def eq_op_maximum = {
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .inplace = true,
+    .validate = check_broadcast,
+    .run = run_maximum,
+    .slot = EQ_SLOT(maximum),
+};
 
 static void minimum_row(const eq_node *node, const row_plan *plan, const int8_t *x1,
                         const int8_t *x2, int8_t *y)
@@ -180,7 +201,14 @@ static void run_minimum(const eq_node *node)
     run_rows(node, minimum_row);
 }
 
-const eq_op_def eq_op_minimum = {2, 2, true, check_broadcast, NULL, run_minimum};
+const eq_op_def eq_op_minimum = {
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .inplace = true,
+    .validate = check_broadcast,
+    .run = run_minimum,
+    .slot = EQ_SLOT(minimum),
+};
 
 /* ---- PRELU */
 
@@ -207,7 +235,14 @@ static void run_prelu(const eq_node *node)
     run_rows(node, prelu_row);
 }
 
-const eq_op_def eq_op_prelu = {2, 2, true, validate_prelu, NULL, run_prelu};
+const eq_op_def eq_op_prelu = {
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .inplace = true,
+    .validate = validate_prelu,
+    .run = run_prelu,
+    .slot = EQ_SLOT(prelu),
+};
 
 /* ---- LUT */
 
@@ -228,4 +263,11 @@ static void run_lut(const eq_node *node)
                        eq_ref_data(node, p->table));
 }
 
-const eq_op_def eq_op_lut = {1, 1, true, validate_lut, NULL, run_lut};
+const eq_op_def eq_op_lut = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .inplace = true,
+    .validate = validate_lut,
+    .run = run_lut,
+    .slot = EQ_SLOT(lut),
+};

@@ -21,8 +21,11 @@ typedef struct eq_node {
     const uint8_t *data;           /* the DATA section */
     size_t data_size;
     const eq_kernels *kernels;
+    const struct eq_op_def *def;
+    size_t units;       /* of def->run_units; 0 while validating */
+    const void *packed; /* what pack() wrote; aligned to EQ_PACK_ALIGN */
     uint8_t *arena;
-    uint8_t *scratch; /* 16-byte aligned, as many bytes as scratch() said */
+    uint8_t *scratch; /* aligned to EQ_PACK_ALIGN, as many bytes as scratch() said */
     const char *name; /* for errors */
     uint32_t index;
 } eq_node;
@@ -34,9 +37,20 @@ typedef struct eq_op_def {
      * ranges, refs. Tensor records were checked (rank, dims >= 1, bytes < 2^31, offsets). What it
      * accepts, run() must execute without touching memory outside of its tensors. */
     eq_status (*validate)(const eq_node *node);
-    size_t (*scratch)(const eq_node *node); /* bytes of working memory; NULL: none */
-    void (*run)(const eq_node *node);
+    size_t (*scratch)(const eq_node *node); /* bytes of working memory a thread; NULL: none */
+    void (*run)(const eq_node *node);       /* the whole op; NULL where units() is there */
+
+    /* Ops whose work can be split: the outputs are `units` independent parts. */
+    size_t (*units)(const eq_node *node);
+    void (*run_units)(const eq_node *node, size_t first, size_t end);
+    /* Weights for the machine at hand, once a model: returns the bytes, a multiple of
+     * EQ_PACK_ALIGN; with packed = NULL it only counts. NULL: nothing to pack. */
+    size_t (*pack)(const eq_node *node, void *packed);
+    size_t slot; /* EQ_SLOT of the kernel that does the work; EQ_NO_SLOT: none does */
 } eq_op_def;
+
+#define EQ_SLOT(name) (offsetof(eq_kernels, name) / sizeof(void (*)(void)) + 1)
+#define EQ_NO_SLOT ((size_t)0)
 
 /* NULL for an unknown opcode. */
 const eq_op_def *eq_op_find(uint32_t opcode, const char **name, size_t *params_size);

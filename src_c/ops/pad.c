@@ -90,7 +90,12 @@ static void run_pad(const eq_node *node)
     fill(y, end, p->value, bytes);
 }
 
-const eq_op_def eq_op_pad = {1, 1, false, validate_pad, NULL, run_pad};
+const eq_op_def eq_op_pad = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_pad,
+    .run = run_pad,
+};
 
 /* ---- MIRROR_PAD */
 
@@ -149,4 +154,9 @@ static void run_mirror_pad(const eq_node *node)
     } while (eq_walk_next(&walk));
 }
 
-const eq_op_def eq_op_mirror_pad = {1, 1, false, validate_mirror_pad, NULL, run_mirror_pad};
+const eq_op_def eq_op_mirror_pad = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_mirror_pad,
+    .run = run_mirror_pad,
+};

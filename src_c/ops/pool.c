@@ -127,6 +127,19 @@ static void run_average_pool(const eq_node *node)
     run_pool(node, node->kernels->average_pool);
 }
 
-const eq_op_def eq_op_max_pool_2d = {1, 1, false, validate_max_pool, pool_scratch, run_max_pool};
+const eq_op_def eq_op_max_pool_2d = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_max_pool,
+    .scratch = pool_scratch,
+    .run = run_max_pool,
+    .slot = EQ_SLOT(max_pool),
+};
 const eq_op_def eq_op_average_pool_2d = {
-    1, 1, false, validate_average_pool, pool_scratch, run_average_pool};
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_average_pool,
+    .scratch = pool_scratch,
+    .run = run_average_pool,
+    .slot = EQ_SLOT(average_pool),
+};

@@ -186,6 +186,24 @@ static void run_reduce_max(const eq_node *node)
     } while (eq_walk_next(&plan.kept));
 }
 
-const eq_op_def eq_op_mean = {1, 1, false, validate_mean, NULL, run_sum};
-const eq_op_def eq_op_sum = {1, 1, false, validate_sum, NULL, run_sum};
-const eq_op_def eq_op_reduce_max = {1, 1, false, validate_reduce_max, NULL, run_reduce_max};
+const eq_op_def eq_op_mean = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_mean,
+    .run = run_sum,
+    .slot = EQ_SLOT(sum_rows),
+};
+const eq_op_def eq_op_sum = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_sum,
+    .run = run_sum,
+    .slot = EQ_SLOT(sum_rows),
+};
+const eq_op_def eq_op_reduce_max = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_reduce_max,
+    .run = run_reduce_max,
+    .slot = EQ_SLOT(maximum),
+};

@@ -99,7 +99,13 @@ static void run_bilinear(const eq_node *node)
     }
 }
 
-const eq_op_def eq_op_resize_bilinear = {1, 1, false, validate_bilinear, NULL, run_bilinear};
+const eq_op_def eq_op_resize_bilinear = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_bilinear,
+    .run = run_bilinear,
+    .slot = EQ_SLOT(bilinear),
+};
 
 /* ---- RESIZE_BILINEAR_U8: y + 128 = trunc(s), where with u = x + 128
  *
@@ -301,7 +307,12 @@ static void run_bilinear_u8(const eq_node *node)
 }
 
 const eq_op_def eq_op_resize_bilinear_u8 = {
-    1, 1, false, validate_bilinear_u8, NULL, run_bilinear_u8};
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_bilinear_u8,
+    .run = run_bilinear_u8,
+    .slot = EQ_SLOT(bilinear_u8),
+};
 
 /* ---- RESIZE_NEAREST: elements of 1, 2, 4 or 8 bytes */
 
@@ -349,4 +360,9 @@ static void run_nearest(const eq_node *node)
     }
 }
 
-const eq_op_def eq_op_resize_nearest = {1, 1, false, validate_nearest, NULL, run_nearest};
+const eq_op_def eq_op_resize_nearest = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_nearest,
+    .run = run_nearest,
+};

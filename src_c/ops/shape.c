@@ -140,7 +140,13 @@ static void run_transpose(const eq_node *node)
     } while (eq_walk_next(&walk));
 }
 
-const eq_op_def eq_op_transpose = {1, 1, false, validate_transpose, NULL, run_transpose};
+const eq_op_def eq_op_transpose = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_transpose,
+    .run = run_transpose,
+    .slot = EQ_SLOT(transpose),
+};
 
 /* ---- CONCATENATION */
 
@@ -182,7 +188,11 @@ static void run_concatenation(const eq_node *node)
 }
 
 const eq_op_def eq_op_concatenation = {
-    1, EQ_MAX_CONCAT, false, validate_concatenation, NULL, run_concatenation};
+    .min_inputs = 1,
+    .max_inputs = EQ_MAX_CONCAT,
+    .validate = validate_concatenation,
+    .run = run_concatenation,
+};
 
 /* ---- SLICE */
 
@@ -246,7 +256,12 @@ static void run_slice(const eq_node *node)
     } while (eq_walk_next(&walk));
 }
 
-const eq_op_def eq_op_slice = {1, 1, false, validate_slice, NULL, run_slice};
+const eq_op_def eq_op_slice = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_slice,
+    .run = run_slice,
+};
 
 /* ---- COPY */
 
@@ -268,7 +283,13 @@ static void run_copy(const eq_node *node)
         memcpy(y, x, eq_elements(yt) * eq_dtype_size(yt->dtype));
 }
 
-const eq_op_def eq_op_copy = {1, 1, true, validate_copy, NULL, run_copy};
+const eq_op_def eq_op_copy = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .inplace = true,
+    .validate = validate_copy,
+    .run = run_copy,
+};
 
 /* ---- ARG_MAX */
 
@@ -322,4 +343,9 @@ static void run_arg_max(const eq_node *node)
     }
 }
 
-const eq_op_def eq_op_arg_max = {1, 1, false, validate_arg_max, NULL, run_arg_max};
+const eq_op_def eq_op_arg_max = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .validate = validate_arg_max,
+    .run = run_arg_max,
+};

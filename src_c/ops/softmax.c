@@ -47,7 +47,14 @@ static void run_softmax(const eq_node *node)
         node->kernels->softmax(n, x + r * n, y + r * n, exp_table);
 }
 
-const eq_op_def eq_op_softmax = {1, 1, true, validate_softmax, NULL, run_softmax};
+const eq_op_def eq_op_softmax = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .inplace = true,
+    .validate = validate_softmax,
+    .run = run_softmax,
+    .slot = EQ_SLOT(softmax),
+};
 
 /* ---- LOG_SOFTMAX */
 
@@ -79,4 +86,11 @@ static void run_log_softmax(const eq_node *node)
         node->kernels->log_softmax(n, x + r * n, y + r * n, exp_table, diff_table, p);
 }
 
-const eq_op_def eq_op_log_softmax = {1, 1, true, validate_log_softmax, NULL, run_log_softmax};
+const eq_op_def eq_op_log_softmax = {
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .inplace = true,
+    .validate = validate_log_softmax,
+    .run = run_log_softmax,
+    .slot = EQ_SLOT(log_softmax),
+};

@@ -13,10 +13,14 @@ static void requantize(size_t count, size_t first, const int32_t *acc, const eq_
     const int32_t *m = p->multiplier + first * p->step;
     const int8_t *e = p->exponent + first * p->step;
     const size_t step = p->step;
-    const int32_t zero = p->y_zero, low = p->act_min, high = p->act_max;
+    const int32_t zero = p->y_zero, low = p->act_min, high = p->act_max, fraction = p->fraction;
 
-    for (size_t n = 0; n < count; n++, m += step, e += step)
-        y[n] = (int8_t)eq_clamp(eq_add_wrap(eq_requant_r31(acc[n], *m, *e), zero), low, high);
+    if (p->arithmetic == EQ_ARITH_R15)
+        for (size_t n = 0; n < count; n++, m += step, e += step)
+            y[n] = (int8_t)eq_clamp(eq_requant_r15(acc[n], *m, *e, fraction, zero), low, high);
+    else
+        for (size_t n = 0; n < count; n++, m += step, e += step)
+            y[n] = (int8_t)eq_clamp(eq_add_wrap(eq_requant_r31(acc[n], *m, *e), zero), low, high);
 }
 
 static void start(size_t count, const int32_t *bias, size_t first, int32_t *acc)
@@ -34,19 +38,15 @@ enum {
     ROWS = 4      /* channels that share a pass over the window */
 };
 
-/* Elements [first, first + count) of the window, x - x_zero; 0 in the padding. */
-static void collect(size_t first, size_t count, size_t depth, const int8_t *const *x,
+/* Elements [first, first + count) of a window in pieces of `length` elements, x - x_zero. */
+static void collect(size_t first, size_t count, size_t length, const int8_t *const *x,
                     int16_t x_zero, int16_t *out)
 {
-    size_t tap = first / depth, at = first % depth;
-    for (size_t n, end; count > 0; count -= n, out += n, tap++, at = 0) {
-        end = depth - at;
-        n = end < count ? end : count;
-        if (x[tap] == NULL)
-            memset(out, 0, n * sizeof *out);
-        else
-            for (size_t i = 0; i < n; i++)
-                out[i] = (int16_t)(x[tap][at + i] - x_zero);
+    size_t piece = first / length, at = first % length;
+    for (size_t n; count > 0; count -= n, out += n, piece++, at = 0) {
+        n = length - at < count ? length - at : count;
+        for (size_t i = 0; i < n; i++)
+            out[i] = (int16_t)(x[piece][at + i] - x_zero);
     }
 }
 
@@ -80,119 +80,156 @@ static int32_t dot(size_t count, const int16_t *v, const int8_t *w, int16_t w_ze
 /* Short filters: vectors over channels instead, on a block of weights turned to (k, channel). */
 enum { SHORT = 32, TURNED = 32 };
 
-static void gemm_short(size_t pixels, size_t channels, size_t taps, size_t depth,
-                       const int8_t *const *x, const int8_t *w, int8_t *y, size_t y_stride,
-                       const eq_channel_params *p)
+/* The pieces of pixel p's window; `dense` is memory for the pointer of the only run. */
+static const int8_t *const *window(const eq_gemm *g, const eq_windows *x, size_t p,
+                                   const int8_t **dense)
 {
+    if (x->step == 0)
+        return x->x + p * g->runs * x->pieces;
+    *dense = x->x[0] + p * x->step;
+    return dense;
+}
+
+static void gemm_short(const eq_gemm *g, size_t pixels, size_t first, size_t end,
+                       const eq_windows *x, int8_t *y, size_t y_stride)
+{
+    const eq_channel_params *p = &g->params;
     const int16_t x_zero = (int16_t)p->x_zero, w_zero = (int16_t)p->w_zero;
-    const size_t filter = taps * depth;
+    const size_t filter = g->runs * g->length, length = g->length / x->pieces;
+    const int8_t *w = g->w + first * filter, *dense;
     int16_t turned[SHORT][TURNED];
 
-    for (size_t first = 0, count; first < channels; first += count, w += count * filter) {
-        count = channels - first < TURNED ? channels - first : TURNED;
+    for (size_t count; first < end; first += count, w += count * filter, y += count) {
+        count = end - first < TURNED ? end - first : TURNED;
         for (size_t n = 0; n < count; n++)
             for (size_t k = 0; k < filter; k++)
                 turned[k][n] = (int16_t)(w[n * filter + k] - w_zero);
         for (size_t i = 0; i < pixels; i++) {
             int32_t acc[TURNED];
-            int16_t window[SHORT];
-            collect(0, filter, depth, x + i * taps, x_zero, window);
+            int16_t values[SHORT];
+            collect(0, filter, length, window(g, x, i, &dense), x_zero, values);
             start(count, p->bias, first, acc);
             for (size_t k = 0; k < filter; k++)
                 for (size_t n = 0; n < count; n++)
-                    acc[n] += window[k] * turned[k][n];
-            requantize(count, first, acc, p, y + i * y_stride + first);
+                    acc[n] += values[k] * turned[k][n];
+            requantize(count, first, acc, p, y + i * y_stride);
         }
     }
 }
 
-static void gemm_long(size_t pixels, size_t channels, size_t taps, size_t depth,
-                      const int8_t *const *x, const int8_t *w, int8_t *y, size_t y_stride,
-                      const eq_channel_params *p)
+static void gemm_long(const eq_gemm *g, size_t pixels, size_t first, size_t end,
+                      const eq_windows *x, int8_t *y, size_t y_stride)
 {
+    const eq_channel_params *p = &g->params;
     const int16_t x_zero = (int16_t)p->x_zero, w_zero = (int16_t)p->w_zero;
-    const size_t filter = taps * depth;
+    const size_t filter = g->runs * g->length, length = g->length / x->pieces;
+    const int8_t *dense;
 
-    for (size_t i = 0; i < pixels; i++, x += taps, y += y_stride)
-        for (size_t first = 0, count; first < channels; first += count) {
+    for (size_t i = 0; i < pixels; i++, y += y_stride)
+        for (size_t at = first, count; at < end; at += count) {
+            const int8_t *const *pieces = window(g, x, i, &dense);
             int32_t acc[BLOCK];
-            int16_t window[WINDOW];
-            count = channels - first < BLOCK ? channels - first : BLOCK;
-            start(count, p->bias, first, acc);
+            int16_t values[WINDOW];
+            count = end - at < BLOCK ? end - at : BLOCK;
+            start(count, p->bias, at, acc);
             for (size_t k = 0, part; k < filter; k += part) {
-                const int8_t *row = w + first * filter + k;
+                const int8_t *row = g->w + at * filter + k;
                 size_t n = 0;
                 part = filter - k < WINDOW ? filter - k : WINDOW;
-                collect(k, part, depth, x, x_zero, window);
+                collect(k, part, length, pieces, x_zero, values);
                 for (; n + ROWS <= count; n += ROWS, row += ROWS * filter)
-                    dot_rows(part, window, row, filter, w_zero, acc + n);
+                    dot_rows(part, values, row, filter, w_zero, acc + n);
                 for (; n < count; n++, row += filter)
-                    acc[n] += dot(part, window, row, w_zero);
+                    acc[n] += dot(part, values, row, w_zero);
             }
-            requantize(count, first, acc, p, y + first);
+            requantize(count, at, acc, p, y + at - first);
         }
 }
 
-void eq_gemm_scalar(size_t pixels, size_t channels, size_t taps, size_t depth,
-                    const int8_t *const *x, const int8_t *w, int8_t *y, size_t y_stride,
-                    const eq_channel_params *p)
+size_t eq_gemm_pack_scalar(const eq_gemm *g, void *packed)
 {
-    (taps * depth <= SHORT && pixels > 1 ? gemm_short : gemm_long)(pixels, channels, taps, depth, x,
-                                                                   w, y, y_stride, p);
+    (void)g, (void)packed;
+    return 0;
+}
+
+size_t eq_gemm_scratch_scalar(const eq_gemm *g, size_t pixels)
+{
+    (void)g, (void)pixels;
+    return 0;
+}
+
+void eq_gemm_scalar(const eq_gemm *g, size_t pixels, size_t first, size_t end, const eq_windows *x,
+                    int8_t *y, size_t y_stride, void *scratch)
+{
+    (void)scratch;
+    if (g->runs * g->length <= SHORT && pixels > 1)
+        gemm_short(g, pixels, first, end, x, y + first, y_stride);
+    else
+        gemm_long(g, pixels, first, end, x, y + first, y_stride);
 }
 
 /* ---- depthwise: a few channels at a time, so that their accumulators stay in registers */
 
 enum { LANES = 8 };
 
-/* acc[n] += sum over taps of (x[t][n] - x_zero) * (w[t * stride + n] - w_zero), n < LANES */
-static void lanes(size_t taps, const int8_t *const *x, size_t first, const int8_t *w, size_t stride,
-                  int16_t x_zero, int16_t w_zero, int32_t acc[LANES])
+size_t eq_depthwise_pack_scalar(const eq_depthwise *d, void *packed)
 {
-    for (size_t t = 0; t < taps; t++, w += stride)
-        if (x[t] != NULL)
-            for (int n = 0; n < LANES; n++)
-                acc[n] += (int16_t)(x[t][first + (size_t)n] - x_zero) * (int16_t)(w[n] - w_zero);
+    (void)d, (void)packed;
+    return 0;
 }
 
-/* The same for an input of one channel. */
-static void lanes_of_one(size_t taps, const int8_t *const *x, const int8_t *w, size_t stride,
-                         int16_t x_zero, int16_t w_zero, int32_t acc[LANES])
+size_t eq_depthwise_scratch_scalar(const eq_depthwise *d)
 {
-    for (size_t t = 0; t < taps; t++, w += stride)
-        if (x[t] != NULL) {
-            const int16_t v = (int16_t)(*x[t] - x_zero);
-            for (int n = 0; n < LANES; n++)
-                acc[n] += v * (int16_t)(w[n] - w_zero);
-        }
+    (void)d;
+    return 0;
 }
 
-void eq_depthwise_scalar(size_t channels, size_t multiplier, size_t taps, const int8_t *const *x,
-                         const int8_t *w, int8_t *y, const eq_channel_params *p)
+/* Taps [first, end) of the window's columns that lie inside; column is that of tap 0. */
+static void columns_inside(const eq_depthwise *d, ptrdiff_t column, size_t *first, size_t *end)
 {
+    const ptrdiff_t width = (ptrdiff_t)d->width, dilation = (ptrdiff_t)d->dilation;
+    size_t low = 0, high = d->kernel_w;
+    while (low < high && column + (ptrdiff_t)low * dilation < 0)
+        low++;
+    while (high > low && column + (ptrdiff_t)(high - 1) * dilation >= width)
+        high--;
+    *first = low;
+    *end = high;
+}
+
+/* Channels [n, n + count) of one output pixel, count <= LANES. */
+static void depthwise_lanes(const eq_depthwise *d, const int8_t *const *rows, ptrdiff_t column,
+                            size_t first, size_t end, size_t n, size_t count, int8_t *y)
+{
+    const eq_channel_params *p = &d->params;
     const int16_t x_zero = (int16_t)p->x_zero, w_zero = (int16_t)p->w_zero;
-    size_t n = 0;
+    const size_t depth = d->channels / d->multiplier;
+    int32_t acc[LANES];
+    start(count, p->bias, n, acc);
+    for (size_t i = 0; i < d->kernel_h; i++)
+        for (size_t j = first; rows[i] != NULL && j < end; j++) {
+            const ptrdiff_t at = column + (ptrdiff_t)(j * d->dilation);
+            const int8_t *x = rows[i] + (size_t)at * depth;
+            const int8_t *w = d->w + (i * d->kernel_w + j) * d->channels + n;
+            if (d->multiplier == 1 && count == LANES)
+                for (size_t k = 0; k < LANES; k++)
+                    acc[k] += (int16_t)(x[n + k] - x_zero) * (int16_t)(w[k] - w_zero);
+            else
+                for (size_t k = 0; k < count; k++)
+                    acc[k] += (x[(n + k) / d->multiplier] - x_zero) * (w[k] - w_zero);
+        }
+    requantize(count, n, acc, p, y + n);
+}
 
-    if (multiplier == 1)
-        for (; n + LANES <= channels; n += LANES) {
-            int32_t acc[LANES];
-            start(LANES, p->bias, n, acc);
-            lanes(taps, x, n, w + n, channels, x_zero, w_zero, acc);
-            requantize(LANES, n, acc, p, y + n);
-        }
-    else if (channels == multiplier)
-        for (; n + LANES <= channels; n += LANES) {
-            int32_t acc[LANES];
-            start(LANES, p->bias, n, acc);
-            lanes_of_one(taps, x, w + n, channels, x_zero, w_zero, acc);
-            requantize(LANES, n, acc, p, y + n);
-        }
-    for (; n < channels; n++) {
-        const size_t c = n / multiplier;
-        int32_t acc = p->bias ? p->bias[n] : 0;
-        for (size_t t = 0; t < taps; t++)
-            if (x[t] != NULL)
-                acc += (x[t][c] - x_zero) * (w[t * channels + n] - w_zero);
-        requantize(1, n, &acc, p, y + n);
+void eq_depthwise_scalar(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
+                         ptrdiff_t left, int8_t *y, void *scratch)
+{
+    (void)scratch;
+    for (size_t i = 0; i < pixels; i++, left += (ptrdiff_t)d->stride, y += d->channels) {
+        size_t first, end;
+        columns_inside(d, left, &first, &end);
+        for (size_t n = 0; n < d->channels; n += LANES)
+            depthwise_lanes(d, rows, left, first, end, n,
+                            d->channels - n < LANES ? d->channels - n : LANES, y);
     }
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/scalar/scalar.h"
 
-void eq_kernels_fill_scalar(eq_kernels *kernels)
+void eq_kernels_fill_scalar(eq_kernels *kernels, uint32_t features)
 {
+    (void)features;
     *kernels = (eq_kernels){
-        .isa = "scalar",
+        .gemm_pack = eq_gemm_pack_scalar,
+        .gemm_scratch = eq_gemm_scratch_scalar,
         .gemm = eq_gemm_scalar,
+        .depthwise_pack = eq_depthwise_pack_scalar,
+        .depthwise_scratch = eq_depthwise_scratch_scalar,
         .depthwise = eq_depthwise_scalar,
         .add = eq_add_scalar,
         .mul = eq_mul_scalar,

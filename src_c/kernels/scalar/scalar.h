@@ -7,11 +7,14 @@
 #include "kernels/kernels.h"
 
 /* conv.c */
-void eq_gemm_scalar(size_t pixels, size_t channels, size_t taps, size_t depth,
-                    const int8_t *const *x, const int8_t *w, int8_t *y, size_t y_stride,
-                    const eq_channel_params *params);
-void eq_depthwise_scalar(size_t channels, size_t multiplier, size_t taps, const int8_t *const *x,
-                         const int8_t *w, int8_t *y, const eq_channel_params *params);
+size_t eq_gemm_pack_scalar(const eq_gemm *g, void *packed);
+size_t eq_gemm_scratch_scalar(const eq_gemm *g, size_t pixels);
+void eq_gemm_scalar(const eq_gemm *g, size_t pixels, size_t first, size_t end, const eq_windows *x,
+                    int8_t *y, size_t y_stride, void *scratch);
+size_t eq_depthwise_pack_scalar(const eq_depthwise *d, void *packed);
+size_t eq_depthwise_scratch_scalar(const eq_depthwise *d);
+void eq_depthwise_scalar(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
+                         ptrdiff_t left, int8_t *y, void *scratch);
 
 /* elementwise.c */
 void eq_add_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
