@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of this folder share. Slots: kernels.h. Layout and paths: x86/pack.h. */
+#ifndef EQ_KERNELS_AVX512VNNI_H
+#define EQ_KERNELS_AVX512VNNI_H
+
+#include <immintrin.h>
+
+#include "kernels/x86/pack.h"
+
+#define TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+
+void eq_kernels_fill_avx512vnni_gemm(eq_kernels *kernels);
+void eq_kernels_fill_avx512vnni_depthwise(eq_kernels *kernels);
+
+enum { LANES = 16 };
+
+/* acc + four products a lane: unsigned bytes of u, signed bytes of s. */
+INLINE __m512i dot(__m512i acc, __m512i u, __m512i s)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(u), "v"(s));
+    return acc;
+}
+
+/* ---- requantization of four vectors of accumulators to 64 bytes */
+
+/* Of vector j: factors and halves, or multipliers and shifts. */
+typedef struct quad_constants {
+    __m512i factor[4], half[4];
+} quad_constants;
+
+INLINE __m512i estimate(__m512i acc, __m512i factor, __m512i half, __m512i offset, bool wide)
+{
+    const __m512i sign = _mm512_set1_epi32(INT32_MIN);
+    const __m512 x = _mm512_cvtepi32_ps(acc);
+    /* half with the sign of x */
+    const __m512i signed_half =
+        _mm512_ternarylogic_epi32(_mm512_castps_si512(x), sign, half, 0xEA);
+    __m512 z = _mm512_fmadd_ps(x, _mm512_castsi512_ps(factor), _mm512_castsi512_ps(signed_half));
+    if (wide) {
+        z = _mm512_min_ps(z, _mm512_set1_ps(0x1p30f));
+        z = _mm512_max_ps(z, _mm512_set1_ps(-0x1p30f));
+    }
+    return _mm512_add_epi32(_mm512_cvtps_epi32(z), offset);
+}
+
+/* 64 bytes before the activation's clamp; in `undecided` the lanes, 16 bits a vector, of which the
+ * estimate does not tell the rounding. */
+INLINE __m512i requant_r31(const __m512i acc[4], const quad_constants *c, __m512i offset, bool wide,
+                           uint64_t *undecided)
+{
+    const __m512i band = _mm512_set1_epi32(UNDECIDED);
+    const __m512i z0 = estimate(acc[0], c->factor[0], c->half[0], offset, wide);
+    const __m512i z1 = estimate(acc[1], c->factor[1], c->half[1], offset, wide);
+    const __m512i z2 = estimate(acc[2], c->factor[2], c->half[2], offset, wide);
+    const __m512i z3 = estimate(acc[3], c->factor[3], c->half[3], offset, wide);
+    const __mmask16 k0 = _mm512_testn_epi32_mask(z0, band), k1 = _mm512_testn_epi32_mask(z1, band);
+    const __mmask16 k2 = _mm512_testn_epi32_mask(z2, band), k3 = _mm512_testn_epi32_mask(z3, band);
+    const __mmask32 low = _mm512_kunpackw(k1, k0), high = _mm512_kunpackw(k3, k2);
+    *undecided = (uint64_t)_mm512_kunpackd(high, low);
+    const __m512i p0 = _mm512_packs_epi32(_mm512_srai_epi32(z0, UNIT_BITS),
+                                          _mm512_srai_epi32(z1, UNIT_BITS));
+    const __m512i p1 = _mm512_packs_epi32(_mm512_srai_epi32(z2, UNIT_BITS),
+                                          _mm512_srai_epi32(z3, UNIT_BITS));
+    return _mm512_packs_epi16(p0, p1);
+}
+
+/* 64 bytes before the activation's clamp; zero is y_zero * 2^F + 2^(F-1). */
+INLINE __m512i requant_r15(const __m512i acc[4], const quad_constants *c, __m512i zero,
+                           __m128i fraction)
+{
+    const __m512i t0 = _mm512_packs_epi32(_mm512_srav_epi32(acc[0], c->half[0]),
+                                          _mm512_srav_epi32(acc[1], c->half[1]));
+    const __m512i t1 = _mm512_packs_epi32(_mm512_srav_epi32(acc[2], c->half[2]),
+                                          _mm512_srav_epi32(acc[3], c->half[3]));
+    __m512i u0 = _mm512_mulhrs_epi16(t0, _mm512_packs_epi32(c->factor[0], c->factor[1]));
+    __m512i u1 = _mm512_mulhrs_epi16(t1, _mm512_packs_epi32(c->factor[2], c->factor[3]));
+    u0 = _mm512_sra_epi16(_mm512_adds_epi16(u0, zero), fraction);
+    u1 = _mm512_sra_epi16(_mm512_adds_epi16(u1, zero), fraction);
+    return _mm512_packs_epi16(u0, u1);
+}
+
+/* Constants of a layer for all its quads. */
+typedef struct finisher {
+    __m512i offset, low, high;
+    __m128i fraction;
+    int32_t path;
+} finisher;
+
+INLINE finisher make_finisher(int32_t path, const eq_channel_params *p)
+{
+    finisher f;
+    f.path = path;
+    f.low = _mm512_set1_epi8((char)p->act_min);
+    f.high = _mm512_set1_epi8((char)p->act_max);
+    f.fraction = _mm_cvtsi32_si128(p->fraction);
+    f.offset = path == PATH_R15
+                   ? _mm512_set1_epi16((short)(p->y_zero * (1 << p->fraction)
+                                               + ((1 << p->fraction) >> 1)))
+                   : _mm512_set1_epi32(estimate_offset(p));
+    return f;
+}
+
+INLINE __m512i finish_quad(const finisher *f, const __m512i acc[4], const quad_constants *c,
+                           uint64_t *undecided)
+{
+    __m512i y;
+    *undecided = 0;
+    if (f->path == PATH_R31)
+        y = requant_r31(acc, c, f->offset, false, undecided);
+    else if (f->path == PATH_R15)
+        y = requant_r15(acc, c, f->offset, f->fraction);
+    else {
+        y = requant_r31(acc, c, f->offset, true, undecided);
+        if (f->path == PATH_R31_EXACT)
+            *undecided = ~UINT64_C(0);
+    }
+    return _mm512_min_epi8(_mm512_max_epi8(y, f->low), f->high);
+}
+
+INLINE quad_constants load_constants(size_t vectors, const int32_t *constants)
+{
+    quad_constants c;
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        const int32_t *at = constants + i % vectors * CONSTANTS * LANES;
+        c.factor[i] = _mm512_load_si512(at + FACTOR * LANES);
+        c.half[i] = _mm512_load_si512(at + HALF * LANES);
+    }
+    return c;
+}
+
+/* Recomputes the marked places of a quad: bit i is accumulator i of 4 / vectors rows. */
+static inline __attribute__((cold)) void decide(uint64_t marked, size_t vectors, size_t rows,
+                                             const eq_channel_params *p, size_t channel,
+                                             size_t count, const int32_t *acc, int8_t *y,
+                                             size_t y_stride)
+{
+    for (; marked != 0; marked &= marked - 1) {
+        const size_t i = (size_t)__builtin_ctzll(marked), row = i / (vectors * LANES);
+        const size_t at = i % (vectors * LANES);
+        const size_t n = channel_of(vectors, at / LANES, at % LANES);
+        if (row < rows && n < count)
+            y[row * y_stride + n] = requant_one(p, channel + n, acc[i]);
+    }
+}
+
+#endif
