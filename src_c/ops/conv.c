@@ -390,6 +390,21 @@ static const int8_t **gather_transposed(const window *v, const int8_t *x, int32_
     return taps;
 }
 
+/* The same for `count` pixels of an output row whose windows lie inside from left to right, a
+ * pointer a row of the window. */
+static void gather_runs(const window *v, const int8_t *x, int32_t oy, int32_t ox, size_t count,
+                        const int8_t *padding, const int8_t **taps)
+{
+    const size_t step = (size_t)v->stride_w * v->depth, rows = (size_t)v->kernel_h;
+    gather(v, x, oy, ox, 1, padding, taps);
+    for (size_t ky = 0; ky < rows; ky++) {
+        const int8_t *tap = taps[ky];
+        const size_t move = tap == padding ? 0 : step;
+        for (size_t i = 1; i < count; i++)
+            taps[i * rows + ky] = tap += move;
+    }
+}
+
 /* Output columns [*first, *end) whose windows lie inside the input from left to right. */
 static void inner_columns(const window *v, int32_t *first, int32_t *end)
 {
@@ -417,9 +432,13 @@ static eq_windows list_windows(const matrix *m, const int8_t *x, size_t p, size_
     const bool runs = m->row_taps > 1 && ox >= inner && ox + (int32_t)count <= inner_end;
     in_pieces.pieces = runs ? 1 : m->row_taps;
     x += p / image * in_image;
+    if (runs) {
+        gather_runs(v, x, oy, ox, count, padding, taps);
+        return in_pieces;
+    }
     for (size_t i = 0; i < count; i++) {
         taps = m->transposed ? gather_transposed(v, x, oy, ox, padding, taps)
-                             : gather(v, x, oy, ox, runs ? 1 : v->kernel_w, padding, taps);
+                             : gather(v, x, oy, ox, v->kernel_w, padding, taps);
         if (++ox == v->out_width) {
             ox = 0;
             if (++oy == v->out_height) {

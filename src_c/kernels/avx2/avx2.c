@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/kernels.h"
+#include "kernels/avx2/avx2.h"
 
 void eq_kernels_fill_avx2(eq_kernels *kernels, uint32_t features)
 {
-    (void)kernels, (void)features;
+    (void)features;
+    eq_kernels_fill_avx2_gemm(kernels);
+    eq_kernels_fill_avx2_depthwise(kernels);
 }

@@ -35,8 +35,7 @@ INLINE __m512i estimate(__m512i acc, __m512i factor, __m512i half, __m512i offse
     const __m512i sign = _mm512_set1_epi32(INT32_MIN);
     const __m512 x = _mm512_cvtepi32_ps(acc);
     /* half with the sign of x */
-    const __m512i signed_half =
-        _mm512_ternarylogic_epi32(_mm512_castps_si512(x), sign, half, 0xEA);
+    const __m512i signed_half = _mm512_ternarylogic_epi32(_mm512_castps_si512(x), sign, half, 0xEA);
     __m512 z = _mm512_fmadd_ps(x, _mm512_castsi512_ps(factor), _mm512_castsi512_ps(signed_half));
     if (wide) {
         z = _mm512_min_ps(z, _mm512_set1_ps(0x1p30f));
@@ -59,10 +58,10 @@ INLINE __m512i requant_r31(const __m512i acc[4], const quad_constants *c, __m512
     const __mmask16 k2 = _mm512_testn_epi32_mask(z2, band), k3 = _mm512_testn_epi32_mask(z3, band);
     const __mmask32 low = _mm512_kunpackw(k1, k0), high = _mm512_kunpackw(k3, k2);
     *undecided = (uint64_t)_mm512_kunpackd(high, low);
-    const __m512i p0 = _mm512_packs_epi32(_mm512_srai_epi32(z0, UNIT_BITS),
-                                          _mm512_srai_epi32(z1, UNIT_BITS));
-    const __m512i p1 = _mm512_packs_epi32(_mm512_srai_epi32(z2, UNIT_BITS),
-                                          _mm512_srai_epi32(z3, UNIT_BITS));
+    const __m512i p0 =
+        _mm512_packs_epi32(_mm512_srai_epi32(z0, UNIT_BITS), _mm512_srai_epi32(z1, UNIT_BITS));
+    const __m512i p1 =
+        _mm512_packs_epi32(_mm512_srai_epi32(z2, UNIT_BITS), _mm512_srai_epi32(z3, UNIT_BITS));
     return _mm512_packs_epi16(p0, p1);
 }
 
@@ -95,10 +94,10 @@ INLINE finisher make_finisher(int32_t path, const eq_channel_params *p)
     f.low = _mm512_set1_epi8((char)p->act_min);
     f.high = _mm512_set1_epi8((char)p->act_max);
     f.fraction = _mm_cvtsi32_si128(p->fraction);
-    f.offset = path == PATH_R15
-                   ? _mm512_set1_epi16((short)(p->y_zero * (1 << p->fraction)
-                                               + ((1 << p->fraction) >> 1)))
-                   : _mm512_set1_epi32(estimate_offset(p));
+    f.offset =
+        path == PATH_R15
+            ? _mm512_set1_epi16((short)(p->y_zero * (1 << p->fraction) + ((1 << p->fraction) >> 1)))
+            : _mm512_set1_epi32(estimate_offset(p));
     return f;
 }
 
@@ -133,9 +132,9 @@ INLINE quad_constants load_constants(size_t vectors, const int32_t *constants)
 
 /* Recomputes the marked places of a quad: bit i is accumulator i of 4 / vectors rows. */
 static inline __attribute__((cold)) void decide(uint64_t marked, size_t vectors, size_t rows,
-                                             const eq_channel_params *p, size_t channel,
-                                             size_t count, const int32_t *acc, int8_t *y,
-                                             size_t y_stride)
+                                                const eq_channel_params *p, size_t channel,
+                                                size_t count, const int32_t *acc, int8_t *y,
+                                                size_t y_stride)
 {
     for (; marked != 0; marked &= marked - 1) {
         const size_t i = (size_t)__builtin_ctzll(marked), row = i / (vectors * LANES);

@@ -24,14 +24,9 @@ INLINE void interleave(__m512i r0, __m512i r1, __m512i r2, __m512i r3, uint8_t *
     _mm512_store_si512(out + 192, _mm512_unpackhi_epi16(b, d));
 }
 
-/* Row i of the column: x + 128. Rows behind the window have weights of 0. */
-INLINE __m512i load_row(const int8_t *row, bool inside, size_t offset, __mmask64 mask,
-                        __m512i padding)
+INLINE __m512i load_values(const int8_t *x, __mmask64 mask)
 {
-    const __m512i flip = _mm512_set1_epi8(-128);
-    if (!inside || row == NULL)
-        return padding;
-    return _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, row + offset), flip);
+    return _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, x), _mm512_set1_epi8(-128));
 }
 
 /* multiplier > 1: channel n + i of the output reads channel (n + i) / multiplier. */
@@ -41,34 +36,68 @@ static void spread(size_t multiplier, const int8_t *pixel, size_t n, size_t coun
         out[i] = pixel[(n + i) / multiplier];
 }
 
-static TARGET void column(const eq_depthwise *d, const int8_t *const *rows, bool inside, size_t at,
-                          size_t n, size_t count, uint8_t *out)
+/* Rows of the padding, and those that fill the last group up, whose weights are 0, are x_zero. */
+static TARGET void fill_any_columns(const eq_depthwise *d, const int8_t *const *rows,
+                                    ptrdiff_t place, size_t columns, size_t n, size_t count,
+                                    uint8_t *out)
 {
     const __m512i padding = _mm512_set1_epi8((char)(d->params.x_zero + 128));
     const __mmask64 mask = ~UINT64_C(0) >> (64 - count);
-    if (d->multiplier == 1 && d->kernel_h == 3) {
-        const size_t offset = at * d->channels + n;
-        interleave(load_row(rows[0], inside, offset, mask, padding),
-                   load_row(rows[1], inside, offset, mask, padding),
-                   load_row(rows[2], inside, offset, mask, padding), _mm512_setzero_si512(), out);
+    const size_t depth = d->channels / d->multiplier;
+
+    for (; columns > 0; columns--, place += (ptrdiff_t)d->dilation) {
+        const bool inside = place >= 0 && place < (ptrdiff_t)d->width;
+        for (size_t i = 0; i < d->kernel_h; i += ROWS, out += BYTES) {
+            __m512i r[ROWS];
+            for (size_t k = 0; k < ROWS; k++) {
+                const int8_t *row = inside && i + k < d->kernel_h ? rows[i + k] : NULL;
+                int8_t values[CHANNELS];
+                r[k] = padding;
+                if (row == NULL)
+                    continue;
+                row += (size_t)place * depth;
+                if (d->multiplier == 1) {
+                    r[k] = load_values(row + n, mask);
+                } else {
+                    spread(d->multiplier, row, n, count, values);
+                    r[k] = load_values(values, mask);
+                }
+            }
+            interleave(r[0], r[1], r[2], r[3], out);
+        }
+    }
+}
+
+static TARGET void fill_columns(const eq_depthwise *d, const int8_t *const *rows, ptrdiff_t place,
+                                size_t columns, size_t n, size_t count, uint8_t *out)
+{
+    const ptrdiff_t end = place + (ptrdiff_t)columns;
+    if (d->multiplier != 1 || d->kernel_h != 3 || d->dilation != 1 || rows[1] == NULL) {
+        fill_any_columns(d, rows, place, columns, n, count, out);
         return;
     }
-    const size_t depth = d->channels / d->multiplier;
-    for (size_t i = 0; i < d->kernel_h; i += ROWS, out += BYTES) {
-        __m512i r[ROWS];
-        for (size_t k = 0; k < ROWS; k++) {
-            const int8_t *row = i + k < d->kernel_h ? rows[i + k] : NULL;
-            int8_t values[CHANNELS];
-            if (d->multiplier == 1) {
-                r[k] = load_row(row, inside, at * depth + n, mask, padding);
-                continue;
-            }
-            if (row != NULL && inside)
-                spread(d->multiplier, row + at * depth, n, count, values);
-            r[k] = load_row(row == NULL ? NULL : values, inside, 0, mask, padding);
-        }
-        interleave(r[0], r[1], r[2], r[3], out);
+    const __m512i padding = _mm512_set1_epi8((char)(d->params.x_zero + 128));
+    const __mmask64 mask = ~UINT64_C(0) >> (64 - count), top = rows[0] ? mask : 0;
+    const __mmask64 bottom = rows[2] ? mask : 0;
+    const size_t depth = d->channels;
+    for (; place < end && place < 0; place++, out += BYTES)
+        interleave(padding, padding, padding, padding, out);
+    const ptrdiff_t inside = end < (ptrdiff_t)d->width ? end : (ptrdiff_t)d->width;
+    const size_t at = (size_t)place * depth + n;
+    const int8_t *r1 = rows[1] + at, *r0 = rows[0] ? rows[0] + at : r1;
+    const int8_t *r2 = rows[2] ? rows[2] + at : r1;
+    const __m512i above = top ? _mm512_setzero_si512() : padding;
+    const __m512i below = bottom ? _mm512_setzero_si512() : padding;
+    for (; place < inside; place++, out += BYTES, r0 += depth, r1 += depth, r2 += depth) {
+        const __m512i flip = _mm512_set1_epi8(-128);
+        const __m512i a =
+            _mm512_mask_xor_epi32(above, top ? 0xffff : 0, _mm512_maskz_loadu_epi8(top, r0), flip);
+        const __m512i c = _mm512_mask_xor_epi32(below, bottom ? 0xffff : 0,
+                                                _mm512_maskz_loadu_epi8(bottom, r2), flip);
+        interleave(a, load_values(r1, mask), c, padding, out);
     }
+    for (; place < end; place++, out += BYTES)
+        interleave(padding, padding, padding, padding, out);
 }
 
 INLINE void add_products(__m512i acc[VECTORS], size_t products, const uint8_t *columns,
@@ -78,7 +107,8 @@ INLINE void add_products(__m512i acc[VECTORS], size_t products, const uint8_t *c
     for (size_t k = 0; k < products; k++, columns += BYTES, w += BYTES)
 #pragma GCC unroll 4
         for (size_t j = 0; j < VECTORS; j++)
-            acc[j] = dot(acc[j], _mm512_load_si512(columns + 64 * j), _mm512_load_si512(w + 64 * j));
+            acc[j] =
+                dot(acc[j], _mm512_load_si512(columns + 64 * j), _mm512_load_si512(w + 64 * j));
 }
 
 /* `products` row groups of columns a pixel; pixels lie `stride` bytes apart in columns. */

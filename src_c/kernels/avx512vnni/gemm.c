@@ -6,7 +6,7 @@
 enum { STEP = 4, SLACK = 64, MAX_VECTORS = 4, MAX_TILE = 24 };
 typedef uint8_t value;
 
-static TARGET void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_t *out)
+INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_t *out)
 {
     const __m512i flip = _mm512_set1_epi8(-128);
     (void)x_zero;
@@ -16,6 +16,23 @@ static TARGET void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_
         const __mmask64 mask = ~UINT64_C(0) >> (64 - n);
         _mm512_storeu_si512(out, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, x), flip));
     }
+}
+
+static TARGET void copy_runs(size_t runs, size_t n, const int8_t *const *x, int32_t x_zero,
+                             uint8_t *out, size_t stride)
+{
+    if (n > 64) {
+        for (; runs > 0; runs--, x++, out += stride) {
+            copy_values(n, *x, x_zero, out);
+            for (size_t k = n; k < stride; k++)
+                out[k] = 0;
+        }
+        return;
+    }
+    const __mmask64 mask = ~UINT64_C(0) >> (64 - n);
+    for (; runs > 0; runs--, x++, out += stride)
+        _mm512_storeu_si512(out, _mm512_sub_epi8(_mm512_maskz_loadu_epi8(mask, *x),
+                                                 _mm512_maskz_set1_epi8(mask, -128)));
 }
 
 static TARGET int32_t sum_values(size_t n, const uint8_t *v)
@@ -41,8 +58,8 @@ INLINE void tile(const size_t vectors, const size_t rows, size_t steps, const ui
         const __m512i s = _mm512_set1_epi32(start ? start[r] : 0);
 #pragma GCC unroll 4
         for (size_t j = 0; j < vectors; j++)
-            acc[r][j] = _mm512_add_epi32(
-                s, _mm512_load_si512(constants + (CONSTANTS * j + BIAS) * LANES));
+            acc[r][j] =
+                _mm512_add_epi32(s, _mm512_load_si512(constants + (CONSTANTS * j + BIAS) * LANES));
     }
     for (; steps > 0; steps--, panel += STEP, w += vectors * LANES * STEP) {
         __m512i weights[4];
@@ -83,7 +100,8 @@ TILES_TO_6(4)
 TILES_TO_12(2)
 TILES_TO_12(1)
 
-#define NAMES_TO_6(v) tile_##v##_1, tile_##v##_2, tile_##v##_3, tile_##v##_4, tile_##v##_5, tile_##v##_6
+#define NAMES_TO_6(v) \
+    tile_##v##_1, tile_##v##_2, tile_##v##_3, tile_##v##_4, tile_##v##_5, tile_##v##_6
 #define NAMES_TO_12(v) \
     NAMES_TO_6(v), tile_##v##_7, tile_##v##_8, tile_##v##_9, tile_##v##_10, tile_##v##_11, \
         tile_##v##_12
@@ -114,9 +132,9 @@ INLINE __m512i rows_in_order(size_t vectors, __m512i y)
     return y;
 }
 
-INLINE void finish_rows(const size_t vectors, size_t rows, int32_t path,
-                        const eq_channel_params *p, size_t channel, const int32_t *constants,
-                        const int32_t *acc, int8_t *y, size_t y_stride, size_t count)
+INLINE void finish_rows(const size_t vectors, size_t rows, int32_t path, const eq_channel_params *p,
+                        size_t channel, const int32_t *constants, const int32_t *acc, int8_t *y,
+                        size_t y_stride, size_t count)
 {
     const quad_constants c = load_constants(vectors, constants);
     const finisher f = make_finisher(path, p);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/kernels.h"
+#include "kernels/avxvnni/avxvnni.h"
 
 void eq_kernels_fill_avxvnni(eq_kernels *kernels, uint32_t features)
 {
-    (void)kernels, (void)features;
+    (void)features;
+    eq_kernels_fill_avxvnni_gemm(kernels);
+    eq_kernels_fill_avxvnni_depthwise(kernels);
 }

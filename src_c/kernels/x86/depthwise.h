@@ -6,10 +6,10 @@
  *     CHANNELS    channels of a group: VECTORS vectors of LANES int32 accumulators
  *     ROWS        rows of the window that a dot product takes together, 2 or 4
  *     BYTES       of such a product's inputs for a group
- *     column(d, rows, inside, at, n, count, out)
- *                 the values of a column of the window, rows of ROWS interleaved, for `count`
- *                 channels from n on: [row groups][BYTES]. at is its place in a row; inside: it
- *                 lies in the input
+ *     fill_columns(d, rows, place, columns, n, count, out)
+ *                 the values of `columns` columns of the window, rows of ROWS interleaved, for
+ *                 `count` channels from n on: [columns][row groups][BYTES]. The first lies at
+ *                 `place` in its row, which may be outside, the others d->dilation further
  *     pixels_of(d, columns, step, packed group, n, count, pixels, y)
  *                 output pixels from columns [pixels - 1) * step + kernel_w]
  *
@@ -139,11 +139,8 @@ static TARGET void depthwise_group(const eq_depthwise *d, size_t pixels, const i
         some = pixels - p < block ? pixels - p : block;
         const size_t needed = (some - 1) * step + d->kernel_w;
         const ptrdiff_t at = left + (ptrdiff_t)(p * step);
-        for (size_t c = ready; c < needed; c++) {
-            const ptrdiff_t place = at + (ptrdiff_t)(c * d->dilation);
-            const bool inside = place >= 0 && place < (ptrdiff_t)d->width;
-            column(d, rows, inside, (size_t)place, n, count, columns + c * size);
-        }
+        fill_columns(d, rows, at + (ptrdiff_t)(ready * d->dilation), needed - ready, n, count,
+                     columns + ready * size);
         depthwise_pixels(d, columns, group, sets, path, n, count, some, y + p * d->channels + n);
         ready = shares && needed > some * step ? needed - some * step : 0;
         if (ready > 0)

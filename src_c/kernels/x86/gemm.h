@@ -6,8 +6,11 @@
  *     STEP        window elements that a step of the inner loop takes
  *     TARGET      the target attribute
  *     value       an element of the panel: uint8_t (x + 128) or int16_t (x - x_zero)
- *     copy_values(n, x, x_zero, out)          n elements of a window into the panel; what lies
- *                 behind them up to SLACK elements may be overwritten with anything
+ *     copy_values(n, x, x_zero, out)          n elements into the panel; what lies behind them up
+ *                 to SLACK elements may be overwritten with anything
+ *     copy_runs(runs, n, x, x_zero, out, stride)
+ *                 n elements of each of the runs x[0], x[1], ... to every stride-th place, and
+ *                 zeros behind them up to the next one; SLACK as above
  *     SLACK
  *     sum_values(n, values)                   their sum
  *     multiply(vectors, rows, steps, panel, stride, w, start, acc)
@@ -77,8 +80,8 @@ static void pack_group(const eq_gemm *g, size_t first, size_t vectors, uint8_t *
             const size_t n = first + channel_of(vectors, j, lane);
             uint32_t bias = 0;
             if (n < g->channels) {
-                const int32_t sum = pack_filter(g, n, weights + (j * LANES + lane) * STEP,
-                                                vectors * LANES * STEP);
+                const int32_t sum =
+                    pack_filter(g, n, weights + (j * LANES + lane) * STEP, vectors * LANES * STEP);
                 bias = (p->bias ? (uint32_t)p->bias[n] : 0) - excess * (uint32_t)sum;
                 bias += excess * (uint32_t)p->w_zero * (uint32_t)(g->runs * g->length);
             }
@@ -139,10 +142,17 @@ static TARGET void fill_panel(const eq_gemm *g, size_t pixels, const eq_windows 
         return;
     }
     const int8_t *const *pieces = x->x;
+    if (x->pieces == 1) {
+        copy_runs(pixels * g->runs, g->length, pieces, x_zero, panel, padded);
+        return;
+    }
     const size_t length = g->length / x->pieces;
-    for (size_t r = 0; r < pixels * g->runs; r++, panel += padded) {
-        for (size_t i = 0; i < x->pieces; i++)
-            copy_values(length, *pieces++, x_zero, panel + i * length);
+    if (g->length == padded) {
+        copy_runs(pixels * g->runs * x->pieces, length, pieces, x_zero, panel, length);
+        return;
+    }
+    for (size_t r = 0; r < pixels * g->runs; r++, panel += padded, pieces += x->pieces) {
+        copy_runs(x->pieces, length, pieces, x_zero, panel, length);
         for (size_t k = g->length; k < padded; k++)
             panel[k] = 0;
     }
@@ -183,8 +193,8 @@ static TARGET void gemm(const eq_gemm *g, size_t pixels, size_t first, size_t en
             rows = (pixels - p + t - 1) / t;
             multiply(vectors, rows, steps, panel + p * row, row, w, constants,
                      header->row_sums ? start + p : NULL, acc);
-            finish(vectors, rows, header->path, &g->params, n, constants, acc,
-                   y + p * y_stride + n, y_stride, count);
+            finish(vectors, rows, header->path, &g->params, n, constants, acc, y + p * y_stride + n,
+                   y_stride, count);
         }
         group += group_size(g, vectors);
     }

@@ -3,8 +3,8 @@
  * The packed layout that the x86 folders share. Each includes this file for copies of its own.
  *
  * A vector holds LANES int32 accumulators; a group is 1, 2 or 4 vectors of channels. Accumulators
- * are narrowed by in-lane packs (two to int16, two of those to int8), so vector j, lane 4 l + i of a
- * group of v vectors is channel 4 v l + 4 j + i: then the packed bytes come out in order.
+ * are narrowed by in-lane packs (two to int16, two of those to int8), so vector j, lane 4 l + i of
+ * a group of v vectors is channel 4 v l + 4 j + i: then the packed bytes come out in order.
  *
  *     header, then a group: constants [vectors][3][LANES] int32, weights [...] of the family */
 #ifndef EQ_KERNELS_X86_PACK_H
@@ -17,8 +17,8 @@
 
 /* How accumulators are requantized. */
 enum {
-    PATH_R31,      /* by a float estimate: docs/NUMERICS.md */
-    PATH_R31_WIDE, /* the same, clamped because the estimate could leave int32 */
+    PATH_R31,       /* by a float estimate: docs/NUMERICS.md */
+    PATH_R31_WIDE,  /* the same, clamped because the estimate could leave int32 */
     PATH_R31_EXACT, /* by integers, for multipliers that the estimate does not cover */
     PATH_R15
 };
@@ -31,7 +31,8 @@ typedef struct packed_header {
 } packed_header;
 _Static_assert(sizeof(packed_header) == EQ_PACK_ALIGN, "header");
 
-/* Constants of a vector of channels. R31: factor and half are float32. R15: multiplier and shift. */
+/* Constants of a vector of channels. R31: factor and half are float32. R15: multiplier and shift.
+ */
 enum { BIAS, FACTOR, HALF, CONSTANTS };
 
 /* 2^16 units a step of the output; R31 is estimated in them. */

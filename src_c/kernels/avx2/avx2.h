@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef EQ_KERNELS_AVX2_H
+#define EQ_KERNELS_AVX2_H
+
+#include "kernels/kernels.h"
+
+#define TARGET __attribute__((target("avx2,fma")))
+
+void eq_kernels_fill_avx2_gemm(eq_kernels *kernels);
+void eq_kernels_fill_avx2_depthwise(eq_kernels *kernels);
+
+#endif
