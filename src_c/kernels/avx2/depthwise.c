@@ -4,6 +4,9 @@
  * pixels share the weights and a quad of accumulators. */
 #include "kernels/avx2/avx2.h"
 
+#if defined(__x86_64__)
+#define TARGET AVX2
+
 #include "kernels/x86/ymm.h"
 
 typedef int16_t weight;
@@ -120,3 +123,4 @@ void eq_kernels_fill_avx2_depthwise(eq_kernels *kernels)
     kernels->depthwise_scratch = depthwise_scratch;
     kernels->depthwise = depthwise;
 }
+#endif

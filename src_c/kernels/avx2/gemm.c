@@ -4,6 +4,9 @@
  * int8 and are widened while they are loaded, once for six rows. */
 #include "kernels/avx2/avx2.h"
 
+#if defined(__x86_64__)
+#define TARGET AVX2
+
 #include "kernels/x86/ymm.h"
 
 enum { STEP = 2, SLACK = 0, WEIGHT_BYTES = 16 };
@@ -56,3 +59,4 @@ void eq_kernels_fill_avx2_gemm(eq_kernels *kernels)
     kernels->gemm_scratch = gemm_scratch;
     kernels->gemm = gemm;
 }
+#endif

@@ -4,6 +4,7 @@
 #ifndef EQ_KERNELS_AVX512VNNI_H
 #define EQ_KERNELS_AVX512VNNI_H
 
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include "kernels/x86/pack.h"
@@ -145,4 +146,5 @@ static inline __attribute__((cold)) void decide(uint64_t marked, size_t vectors,
     }
 }
 
+#endif
 #endif

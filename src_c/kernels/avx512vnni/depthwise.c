@@ -3,6 +3,7 @@
  * Groups of 64 channels: four rows of a column interleaved to a dword a channel for vpdpbusd. */
 #include "kernels/avx512vnni/avx512vnni.h"
 
+#if defined(__x86_64__)
 typedef int8_t weight;
 enum {
     VECTORS = 4,
@@ -160,3 +161,4 @@ void eq_kernels_fill_avx512vnni_depthwise(eq_kernels *kernels)
     kernels->depthwise_scratch = depthwise_scratch;
     kernels->depthwise = depthwise;
 }
+#endif

@@ -3,6 +3,7 @@
  * Tiles of up to 6 x 64, 12 x 32 or 12 x 16 accumulators: 24 of 32 registers. */
 #include "kernels/avx512vnni/avx512vnni.h"
 
+#if defined(__x86_64__)
 enum { STEP = 4, SLACK = 64, MAX_VECTORS = 4, MAX_TILE = 24 };
 typedef uint8_t value;
 
@@ -188,3 +189,4 @@ void eq_kernels_fill_avx512vnni_gemm(eq_kernels *kernels)
     kernels->gemm_scratch = gemm_scratch;
     kernels->gemm = gemm;
 }
+#endif

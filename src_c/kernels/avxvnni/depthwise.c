@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/avxvnni/avxvnni.h"
 
+#if defined(__x86_64__)
 #define DOT "%{vex%} vpdpbusd %2, %1, %0"
 #define DOT_REGISTER "x"
 #include "kernels/x86/ymm_depthwise.h"
@@ -11,3 +12,4 @@ void eq_kernels_fill_avxvnni_depthwise(eq_kernels *kernels)
     kernels->depthwise_scratch = depthwise_scratch;
     kernels->depthwise = depthwise;
 }
+#endif

@@ -3,6 +3,7 @@
  * Four products a lane by vpdpbusd: x + 128 as unsigned bytes, weights as signed ones. */
 #include "kernels/avxvnni/avxvnni.h"
 
+#if defined(__x86_64__)
 #include "kernels/x86/ymm.h"
 
 enum { STEP = 4, SLACK = 0, WEIGHT_BYTES = 32 };
@@ -70,3 +71,4 @@ void eq_kernels_fill_avxvnni_gemm(eq_kernels *kernels)
     kernels->gemm_scratch = gemm_scratch;
     kernels->gemm = gemm;
 }
+#endif
