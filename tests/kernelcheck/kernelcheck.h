@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * kernelcheck: compares every kernel slot of every instruction set with scalar, byte for byte.
+ * A family is one slot, or those that belong together (packing, scratch, run). A case is one random
+ * call of a family; it follows from the seed, the family's name and its number alone. */
+#ifndef KERNELCHECK_H
+#define KERNELCHECK_H
+
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#endif
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+/* ---- random numbers: splitmix64 (Steele, Lea, Flood 2014) */
+
+typedef struct kc_rng {
+    uint64_t state;
+} kc_rng;
+
+uint64_t kc_next(kc_rng *rng);
+size_t kc_below(kc_rng *rng, size_t n);                     /* [0, n), n > 0 */
+int32_t kc_between(kc_rng *rng, int32_t low, int32_t high); /* [low, high] */
+bool kc_chance(kc_rng *rng, size_t percent);                /* true that often */
+size_t kc_log_below(kc_rng *rng, size_t n);                 /* [0, n), small ones often */
+int32_t kc_one_of(kc_rng *rng, size_t count, const int32_t *values);
+#define KC_ONE_OF(rng, ...) \
+    kc_one_of(rng, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]){__VA_ARGS__})
+
+/* ---- a case */
+
+enum { KC_BUFFERS = 40 };
+
+typedef struct kc_buffer {
+    const char *name;
+    uint8_t *data;
+    size_t size;
+    bool input; /* must be the same afterwards */
+    bool sealed;
+} kc_buffer;
+
+typedef struct kc_case {
+    const eq_kernels *scalar, *tested;
+    const char *isa;
+    kc_rng rng;
+    size_t index;
+    bool full;
+    kc_buffer buffers[KC_BUFFERS];
+    size_t buffer_count;
+    char shape[512];   /* what the case is, for people */
+    char failure[512]; /* what went wrong; the first one stays */
+} kc_case;
+
+/* Notes a failure, unless there is one; false, to be returned. */
+bool kc_fail(kc_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void kc_describe(kc_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- guarded memory (memory.c)
+ *
+ * Each buffer lies between two guard pages: it ends exactly at one, begins right behind one, or
+ * lies at any alignment between them; what is left of its pages around it holds canaries. */
+
+/* To be filled by the caller, then sealed; size 0 gives a pointer to a guard page. */
+void *kc_input(kc_case *c, const char *name, size_t size, size_t align);
+/* Filled with noise. */
+void *kc_output(kc_case *c, const char *name, size_t size, size_t align);
+/* An output that has been written and must stay as it is. */
+void kc_freeze(kc_case *c, const void *data);
+/* From here on inputs must not change: copies them, writes the canaries around all buffers. */
+void kc_seal(kc_case *c);
+/* Whether inputs and canaries are what they were. `who`: for the message. */
+bool kc_intact(kc_case *c, const char *who);
+/* n bytes that are no case's; valid until the next call for the same `which` in [0, 4). */
+void *kc_plain(size_t which, size_t n);
+
+/* y against what scalar wrote, n elements of `size` bytes in rows of `row`. */
+bool kc_equal(kc_case *c, const char *what, size_t n, size_t size, size_t row, const void *expected,
+              const void *got);
+
+/* ---- calls that may crash (memory.c) */
+
+extern sigjmp_buf kc_jump;
+void kc_catch_signals(void);
+void kc_arm(const char *who);
+void kc_disarm(void);
+bool kc_crashed(kc_case *c); /* notes what and where; false */
+/* Evaluates `call`; false if it raised a signal. `who` is "scalar" or "kernel". */
+#define KC_CALL(c, who, call) \
+    (sigsetjmp(kc_jump, 0) == 0 ? (kc_arm(who), (void)(call), kc_disarm(), true) : kc_crashed(c))
+
+/* ---- values (values.c) */
+
+enum kc_fill {
+    KC_UNIFORM,
+    KC_LOWEST,
+    KC_HIGHEST,
+    KC_ALTERNATING, /* -128, 127 */
+    KC_PAIRS,       /* neighbours equal and extreme: sums of two products beyond int16 */
+    KC_SPARSE,      /* mostly the zero point */
+    KC_RAMP,
+    KC_EXTREME, /* as far from the zero point as possible: accumulators up to their bound */
+    KC_FILLS
+};
+enum kc_fill kc_any_fill(kc_rng *rng);
+const char *kc_fill_name(enum kc_fill fill);
+void kc_fill_s8(kc_rng *rng, enum kc_fill fill, int32_t zero, size_t n, int8_t *x);
+int32_t kc_zero(kc_rng *rng);                        /* often -128, 0 or 127 */
+int32_t kc_multiplier(kc_rng *rng);                  /* of R31: 0 or [2^30, 2^31) */
+int32_t kc_exponent(kc_rng *rng, int64_t magnitude); /* of R31, mostly to give int8 from it */
+void kc_activation(kc_rng *rng, int32_t *low, int32_t *high);
+
+/* Weight k of channel n is w[n * channel_stride + k * weight_stride]. */
+typedef struct kc_filters {
+    int8_t *w;
+    size_t channels, weights, channel_stride, weight_stride;
+} kc_filters;
+
+/* All of a layer's weights and channel parameters but the bound, as inputs of the case. *extreme:
+ * x and w are to reach the bound. */
+void kc_layer(kc_case *c, kc_filters *f, eq_channel_params *p, bool *extreme);
+/* |accumulator| of channel n without bias for every input, and what R15 adds. */
+int64_t kc_reach(const eq_channel_params *p, const kc_filters *f, size_t n);
+/* The largest over channels with bias; at most 2^31 - 1. */
+int64_t kc_bound(const eq_channel_params *p, const kc_filters *f);
+/* The least accumulator whose output before the clamp is at least q, and a little around it. */
+int32_t kc_threshold(const eq_channel_params *p, size_t n, int32_t q);
+
+/* ---- families */
+
+typedef struct kc_family {
+    const char *name;
+    bool (*run)(kc_case *c); /* false: c->failure says why */
+    size_t fast, full;       /* cases */
+    size_t slots[3];         /* 1 + index in eq_kernels, 0: none */
+} kc_family;
+#define KC_SLOT(name) (offsetof(eq_kernels, name) / sizeof(void (*)(void)) + 1)
+
+extern const kc_family kc_families[];
+extern const size_t kc_family_count;
+
+bool kc_gemm(kc_case *c);
+bool kc_gemm_requant(kc_case *c);
+bool kc_depthwise(kc_case *c);
+bool kc_depthwise_requant(kc_case *c);
+bool kc_add(kc_case *c);
+bool kc_mul(kc_case *c);
+bool kc_maximum(kc_case *c);
+bool kc_minimum(kc_case *c);
+bool kc_prelu(kc_case *c);
+bool kc_lut(kc_case *c);
+bool kc_max_pool(kc_case *c);
+bool kc_average_pool(kc_case *c);
+bool kc_sum_rows(kc_case *c);
+bool kc_sum(kc_case *c);
+bool kc_bilinear(kc_case *c);
+bool kc_bilinear_u8(kc_case *c);
+bool kc_transpose(kc_case *c);
+bool kc_softmax(kc_case *c);
+bool kc_log_softmax(kc_case *c);
+
+#endif
