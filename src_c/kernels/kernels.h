@@ -36,13 +36,21 @@ typedef struct eq_gemm {
     eq_channel_params params;
 } eq_gemm;
 
-/* Where the windows of `pixels` output pixels lie. step > 0: one run a pixel, that of pixel p at
- * x[0] + p * step. step = 0: pointers [pixels][runs][pieces], each to length / pieces elements;
- * what lies in the padding points to elements equal to x_zero. */
+/* Where the windows of a gemm's pixels lie. step > 0: one run a pixel, that of pixel p at x[0] + p
+ * * step. step = 0: pointers [pixels][runs]; a run in the padding points to `length` elements equal
+ * to x_zero. */
 typedef struct eq_windows {
     const int8_t *const *x;
-    size_t step, pieces;
+    size_t step;
 } eq_windows;
+
+/* A convolution. A run is a row of its window, or, where a row does not lie together (dilation,
+ * groups), one tap. */
+typedef struct eq_conv {
+    eq_gemm gemm;
+    size_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+    size_t width, depth; /* pixels of an input row, elements between two of them */
+} eq_conv;
 
 /* A depthwise layer. An input row has `width` pixels of channels / multiplier elements. */
 typedef struct eq_depthwise {
@@ -70,6 +78,16 @@ typedef struct eq_kernels {
      * unless it is g->channels. scratch is aligned to EQ_PACK_ALIGN. */
     void (*gemm)(const eq_gemm *g, size_t pixels, size_t first, size_t end, const eq_windows *x,
                  int8_t *y, size_t y_stride, void *scratch);
+
+    /* A block of `height` * `pixels` outputs from the input rows that they need:
+     * y[r * y_row + p * y_stride + n] = requant(bias[n] + sum over i < kernel_h, j < kernel_w, c of
+     * (x(r*stride_h + i*dilation_h, left + p*stride_w + j*dilation_w)[c] - x_zero) *
+     * (w[n][i][j][c] - w_zero)). x(i, q) is pixel q of rows[i]; it adds nothing where rows[i] is
+     * NULL or q is outside of [0, width). Channels as in gemm; packed by gemm_pack. */
+    size_t (*conv_scratch)(const eq_conv *c, size_t height, size_t pixels);
+    void (*conv)(const eq_conv *c, size_t height, size_t pixels, size_t first, size_t end,
+                 const int8_t *const *rows, ptrdiff_t left, int8_t *y, size_t y_stride,
+                 size_t y_row, void *scratch);
 
     size_t (*depthwise_pack)(const eq_depthwise *d, void *packed);
     size_t (*depthwise_scratch)(const eq_depthwise *d);

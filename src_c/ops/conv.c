@@ -9,7 +9,7 @@
 
 extern const eq_op_def eq_op_transpose_conv;
 
-enum { TILE = 24 };          /* output pixels whose pointers are listed at a time */
+enum { TILE = 24 };          /* output pixels: the fewest that are worth a call */
 enum { MAX_TAPS = 1 << 16 }; /* of a window: bounds the scratch */
 
 /* ---- validation */
@@ -262,123 +262,225 @@ static window window_of(const eq_node *node)
     };
 }
 
-/* ---- layers as matrix multiplications: CONV_2D, TRANSPOSE_CONV, FULLY_CONNECTED */
+/* ---- layers with full filters: FULLY_CONNECTED and CONV_2D of one pixel to one pixel read their
+ * input as a matrix; other CONV_2D by rows; TRANSPOSE_CONV by lists of pointers */
 
-/* How the layer's windows are read. */
-typedef struct matrix {
+enum layer_kind { MATRIX, ROWS, POINTERS };
+
+typedef struct layer {
+    enum layer_kind kind;
     size_t pixels, groups, in_depth, out_channels;
-    bool dense;      /* a window is one input pixel, the p-th for the p-th output pixel */
-    bool transposed; /* TRANSPOSE_CONV */
-    size_t row_taps; /* taps of a run where a window lies inside from left to right */
+    size_t row_taps; /* taps of a run */
     window v;        /* unless FULLY_CONNECTED */
-} matrix;
+} layer;
 
-static matrix matrix_of(const eq_node *node)
+static layer layer_of(const eq_node *node)
 {
     const eq_conv_params *p = node->params;
     const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
-    matrix m = {.groups = p->groups, .out_channels = (size_t)w->dims[0], .row_taps = 1};
-    m.pixels = eq_elements(y) / m.out_channels;
+    layer l = {.groups = p->groups, .out_channels = (size_t)w->dims[0], .row_taps = 1};
+    l.pixels = eq_elements(y) / l.out_channels;
     if (w->rank == 2) {
-        m.in_depth = (size_t)w->dims[1];
-        m.dense = true;
-        return m;
+        l.in_depth = (size_t)w->dims[1];
+        return l;
     }
-    m.v = window_of(node);
-    m.in_depth = m.v.depth;
-    m.transposed = node->def == &eq_op_transpose_conv;
-    if (m.transposed)
-        return m;
-    m.dense = m.v.kernel_h == 1 && m.v.kernel_w == 1 && m.v.stride_h == 1 && m.v.stride_w == 1
-              && m.v.pad_top == 0 && m.v.pad_left == 0 && x->dims[1] == y->dims[1]
-              && x->dims[2] == y->dims[2];
-    if (m.groups == 1 && m.v.dilation_w == 1)
-        m.row_taps = (size_t)m.v.kernel_w;
-    return m;
+    l.v = window_of(node);
+    l.in_depth = l.v.depth;
+    if (node->def == &eq_op_transpose_conv) {
+        l.kind = POINTERS;
+        return l;
+    }
+    const bool dense = l.v.kernel_h == 1 && l.v.kernel_w == 1 && l.v.stride_h == 1
+                       && l.v.stride_w == 1 && l.v.pad_top == 0 && l.v.pad_left == 0
+                       && x->dims[1] == y->dims[1] && x->dims[2] == y->dims[2];
+    l.kind = dense ? MATRIX : ROWS;
+    if (l.groups == 1 && l.v.dilation_w == 1)
+        l.row_taps = (size_t)l.v.kernel_w;
+    return l;
 }
 
-static eq_gemm gemm_of(const eq_node *node, const matrix *m, size_t group, int64_t bound)
+static eq_gemm gemm_of(const eq_node *node, const layer *l, size_t group, int64_t bound)
 {
     const eq_file_tensor *w = eq_arg(node, 1);
-    const size_t channels = m->out_channels / m->groups, filter = eq_count(w, 1, w->rank);
+    const size_t channels = l->out_channels / l->groups, filter = eq_count(w, 1, w->rank);
     const size_t depth = (size_t)w->dims[w->rank - 1];
     return (eq_gemm){
         .channels = channels,
-        .runs = filter / depth / m->row_taps,
-        .length = depth * m->row_taps,
+        .runs = filter / depth / l->row_taps,
+        .length = depth * l->row_taps,
         .w = (const int8_t *)eq_arg_data(node, 1) + group * channels * filter,
         .params = channel_params(node, group * channels, bound),
     };
 }
 
-static size_t matrix_pack(const eq_node *node, void *packed)
+static size_t layer_pack(const eq_node *node, void *packed)
 {
-    const matrix m = matrix_of(node);
+    const layer l = layer_of(node);
     const filters f = filters_of(node);
     const int64_t bound = packed == NULL ? 0 : largest_bound(node, &f);
     size_t bytes = 0;
-    for (size_t g = 0; g < m.groups; g++) {
-        const eq_gemm gemm = gemm_of(node, &m, g, bound);
+    for (size_t g = 0; g < l.groups; g++) {
+        const eq_gemm gemm = gemm_of(node, &l, g, bound);
         const size_t size = node->kernels->gemm_pack(&gemm, packed);
         if (packed == NULL) /* all groups are alike */
-            return size * m.groups;
+            return size * l.groups;
         packed = (uint8_t *)packed + size;
         bytes += size;
     }
     return bytes;
 }
 
-/* Scratch: the kernel's own, a run of padding, then the pointers of a tile. */
+/* What a call of a kernel computes, and what a thread can be given: so many pixels, or output rows,
+ * or, where there are few pixels, EQ_CHANNEL_BLOCK channels. */
+typedef struct tiling {
+    bool by_channels;
+    size_t block, blocks; /* pixels or rows of a call */
+} tiling;
+
+/* Bytes of input that a call should work on: they are used once for every block of channels. */
+enum { BLOCK_BYTES = 24 << 10 };
+
+static size_t block_of(size_t count, size_t bytes, size_t least)
+{
+    size_t most = BLOCK_BYTES / bytes;
+    most = most < least ? least : most;
+    const size_t blocks = (count + most - 1) / most; /* of almost the same size */
+    return (count + blocks - 1) / blocks;
+}
+
+static tiling tiling_of(const layer *l, const eq_gemm *g)
+{
+    tiling t = {.by_channels = l->groups == 1 && l->pixels <= TILE};
+    const size_t row = (size_t)l->v.width * l->in_depth * (size_t)l->v.stride_h;
+    size_t count = l->pixels;
+    if (l->kind == ROWS) {
+        count = l->pixels / (size_t)l->v.out_width;
+        t.block = block_of((size_t)l->v.out_height, row, 1);
+        /* no block crosses an image */
+        count =
+            count / (size_t)l->v.out_height * (((size_t)l->v.out_height + t.block - 1) / t.block);
+        t.blocks = count;
+    } else {
+        t.block = l->kind == MATRIX ? block_of(count, g->length, TILE)
+                  : count < TILE    ? count
+                                    : TILE;
+        t.blocks = (count + t.block - 1) / t.block;
+    }
+    return t;
+}
+
+/* Scratch: the kernel's own, then pointers, then a run of padding. */
 typedef struct layout {
-    size_t padding, pointers, size;
+    size_t pointers, padding, size;
 } layout;
 
-static layout layout_of(const eq_node *node, const matrix *m, const eq_gemm *g)
+static size_t input_rows(const window *v, size_t height)
 {
-    const size_t pixels = m->pixels < TILE ? m->pixels : TILE;
-    layout at;
-    at.padding = node->kernels->gemm_scratch(g, pixels);
-    at.pointers = at.padding + (m->dense ? 0 : (g->length + 15) / 16 * 16);
-    at.size =
-        at.pointers + (m->dense ? 0 : pixels * g->runs * m->row_taps * sizeof(const int8_t *));
+    return (height - 1) * (size_t)v->stride_h + (size_t)(v->kernel_h - 1) * (size_t)v->dilation_h
+           + 1;
+}
+
+static eq_conv conv_of(const layer *l, const eq_gemm *g)
+{
+    const window *v = &l->v;
+    return (eq_conv){
+        .gemm = *g,
+        .kernel_h = (size_t)v->kernel_h,
+        .kernel_w = (size_t)v->kernel_w,
+        .stride_h = (size_t)v->stride_h,
+        .stride_w = (size_t)v->stride_w,
+        .dilation_h = (size_t)v->dilation_h,
+        .dilation_w = (size_t)v->dilation_w,
+        .width = (size_t)v->width,
+        .depth = v->depth,
+    };
+}
+
+static layout layout_of(const eq_node *node, const layer *l, const eq_gemm *g, size_t block)
+{
+    const eq_kernels *k = node->kernels;
+    layout at = {0};
+    if (l->kind == ROWS) {
+        const eq_conv c = conv_of(l, g);
+        at.pointers = k->conv_scratch(&c, block, (size_t)l->v.out_width);
+        at.size = at.padding = at.pointers + input_rows(&l->v, block) * sizeof(const int8_t *);
+        return at;
+    }
+    at.size = at.padding = at.pointers = k->gemm_scratch(g, block);
+    if (l->kind == POINTERS) {
+        at.padding += block * g->runs * sizeof(const int8_t *);
+        at.size = at.padding + g->length;
+    }
     return at;
 }
 
-static size_t matrix_scratch(const eq_node *node)
+static size_t layer_scratch(const eq_node *node)
 {
-    const matrix m = matrix_of(node);
-    const eq_gemm g = gemm_of(node, &m, 0, 0);
-    return layout_of(node, &m, &g).size;
+    const layer l = layer_of(node);
+    const eq_gemm g = gemm_of(node, &l, 0, 0);
+    return layout_of(node, &l, &g, tiling_of(&l, &g).block).size;
 }
 
-/* Pointers to the taps under the window of output pixel (oy, ox): kernel_h rows of `columns`,
- * which is kernel_w, or 1 where a row is one run. */
-static const int8_t **gather(const window *v, const int8_t *x, int32_t oy, int32_t ox,
-                             int32_t columns, const int8_t *padding, const int8_t **taps)
+static size_t layer_units(const eq_node *node)
 {
-    const int64_t top = (int64_t)oy * v->stride_h - v->pad_top;
-    const int64_t left = (int64_t)ox * v->stride_w - v->pad_left;
-    for (int32_t ky = 0; ky < v->kernel_h; ky++) {
-        const int64_t iy = top + (int64_t)ky * v->dilation_h;
-        const bool inside_y = iy >= 0 && iy < v->height;
-        for (int32_t kx = 0; kx < columns; kx++) {
-            const int64_t ix = left + (int64_t)kx * v->dilation_w;
-            const bool inside = inside_y && ix >= 0 && ix < v->width;
-            *taps++ =
-                inside ? x + ((size_t)iy * (size_t)v->width + (size_t)ix) * v->depth : padding;
-        }
+    const layer l = layer_of(node);
+    const eq_gemm g = gemm_of(node, &l, 0, 0);
+    const tiling t = tiling_of(&l, &g);
+    return t.by_channels ? (l.out_channels + EQ_CHANNEL_BLOCK - 1) / EQ_CHANNEL_BLOCK : t.blocks;
+}
+
+/* A group of a layer, and what a call for it needs. */
+typedef struct job {
+    const eq_node *node;
+    const layer *l;
+    const eq_gemm *g;
+    size_t block, low, high; /* channels [low, high) */
+    const int8_t *x;
+    int8_t *y;
+    const int8_t **pointers;
+    const int8_t *padding;
+} job;
+
+static void run_matrix(const job *j, size_t pixel, size_t count)
+{
+    const size_t channels = j->l->out_channels;
+    const int8_t *x = j->x + pixel * j->l->in_depth;
+    const eq_windows windows = {&x, j->l->in_depth};
+    j->node->kernels->gemm(j->g, count, j->low, j->high, &windows, j->y + pixel * channels,
+                           channels, j->node->scratch);
+}
+
+/* Block `index` of `block` output rows. */
+static void run_rows(const job *j, size_t index)
+{
+    const window *v = &j->l->v;
+    const eq_conv c = conv_of(j->l, j->g);
+    const size_t height = (size_t)v->out_height, in_row = c.width * c.depth;
+    const size_t per_image = (height + j->block - 1) / j->block, n = index / per_image;
+    const size_t first = index % per_image * j->block;
+    const size_t count = height - first < j->block ? height - first : j->block;
+    const size_t rows = input_rows(v, count), out_row = (size_t)v->out_width * j->l->out_channels;
+    const int8_t *image = j->x + n * (size_t)v->height * in_row;
+    const int64_t top = (int64_t)first * v->stride_h - v->pad_top;
+
+    for (size_t i = 0; i < rows; i++) {
+        const int64_t iy = top + (int64_t)i;
+        j->pointers[i] = iy >= 0 && iy < v->height ? image + (size_t)iy * in_row : NULL;
     }
-    return taps;
+    j->node->kernels->conv(&c, count, (size_t)v->out_width, j->low, j->high, j->pointers,
+                           -(ptrdiff_t)v->pad_left, j->y + (n * height + first) * out_row,
+                           j->l->out_channels, out_row, j->node->scratch);
 }
 
-/* Tap (ky, kx) of (oy, ox) is the input whose window reaches it: iy * stride + ky - pad = oy. */
-static const int8_t **gather_transposed(const window *v, const int8_t *x, int32_t oy, int32_t ox,
+/* Tap (ky, kx) of output (oy, ox) is the input whose window reaches it: iy * stride + ky - pad =
+ * oy. */
+static const int8_t **gather_transposed(const window *v, const int8_t *x, int64_t oy, int64_t ox,
                                         const int8_t *padding, const int8_t **taps)
 {
     for (int32_t ky = 0; ky < v->kernel_h; ky++) {
-        const int64_t y = (int64_t)oy + v->pad_top - ky;
+        const int64_t y = oy + v->pad_top - ky;
         for (int32_t kx = 0; kx < v->kernel_w; kx++) {
-            const int64_t c = (int64_t)ox + v->pad_left - kx;
+            const int64_t c = ox + v->pad_left - kx;
             const bool inside = y >= 0 && y % v->stride_h == 0 && y / v->stride_h < v->height
                                 && c >= 0 && c % v->stride_w == 0 && c / v->stride_w < v->width;
             const size_t pixel =
@@ -390,119 +492,70 @@ static const int8_t **gather_transposed(const window *v, const int8_t *x, int32_
     return taps;
 }
 
-/* The same for `count` pixels of an output row whose windows lie inside from left to right, a
- * pointer a row of the window. */
-static void gather_runs(const window *v, const int8_t *x, int32_t oy, int32_t ox, size_t count,
-                        const int8_t *padding, const int8_t **taps)
+static void run_pointers(const job *j, size_t pixel, size_t count)
 {
-    const size_t step = (size_t)v->stride_w * v->depth, rows = (size_t)v->kernel_h;
-    gather(v, x, oy, ox, 1, padding, taps);
-    for (size_t ky = 0; ky < rows; ky++) {
-        const int8_t *tap = taps[ky];
-        const size_t move = tap == padding ? 0 : step;
-        for (size_t i = 1; i < count; i++)
-            taps[i * rows + ky] = tap += move;
-    }
-}
-
-/* Output columns [*first, *end) whose windows lie inside the input from left to right. */
-static void inner_columns(const window *v, int32_t *first, int32_t *end)
-{
-    const int64_t span = (int64_t)(v->kernel_w - 1) * v->dilation_w + 1;
-    const int64_t last = v->width - span + v->pad_left; /* of the leftmost tap, padding included */
-    const int64_t low = (v->pad_left + v->stride_w - 1) / v->stride_w;
-    const int64_t high = last < 0 ? 0 : last / v->stride_w + 1;
-    *first = (int32_t)(low < v->out_width ? low : v->out_width);
-    *end = (int32_t)(high < *first ? *first : high < v->out_width ? high : v->out_width);
-}
-
-/* The windows of output pixels [p, p + count), in raster order, as a list of pointers. */
-static eq_windows list_windows(const matrix *m, const int8_t *x, size_t p, size_t count,
-                               const int8_t *padding, const int8_t **taps)
-{
-    const window *v = &m->v;
-    const size_t image = (size_t)v->out_height * (size_t)v->out_width;
+    const window *v = &j->l->v;
+    const size_t width = (size_t)v->out_width, image = width * (size_t)v->out_height;
     const size_t in_image = (size_t)v->height * (size_t)v->width * v->depth;
-    int32_t ox = (int32_t)(p % (size_t)v->out_width), inner, inner_end;
-    int32_t oy = (int32_t)(p % image / (size_t)v->out_width);
-    const eq_windows list = {(const int8_t *const *)taps, 0, 1};
-    eq_windows in_pieces = list;
+    const size_t channels = j->l->out_channels;
+    const eq_windows windows = {(const int8_t *const *)j->pointers, 0};
+    const int8_t **taps = j->pointers;
 
-    inner_columns(v, &inner, &inner_end);
-    const bool runs = m->row_taps > 1 && ox >= inner && ox + (int32_t)count <= inner_end;
-    in_pieces.pieces = runs ? 1 : m->row_taps;
-    x += p / image * in_image;
-    if (runs) {
-        gather_runs(v, x, oy, ox, count, padding, taps);
-        return in_pieces;
-    }
-    for (size_t i = 0; i < count; i++) {
-        taps = m->transposed ? gather_transposed(v, x, oy, ox, padding, taps)
-                             : gather(v, x, oy, ox, v->kernel_w, padding, taps);
-        if (++ox == v->out_width) {
-            ox = 0;
-            if (++oy == v->out_height) {
-                oy = 0;
-                x += in_image;
-            }
-        }
-    }
-    return in_pieces;
+    for (size_t p = pixel; p < pixel + count; p++)
+        taps = gather_transposed(v, j->x + p / image * in_image, (int64_t)(p % image / width),
+                                 (int64_t)(p % width), j->padding, taps);
+    j->node->kernels->gemm(j->g, count, j->low, j->high, &windows, j->y + pixel * channels,
+                           channels, j->node->scratch);
 }
 
-/* Pixels are split where there are some, else channels. */
-static bool split_by_channels(const matrix *m)
+static void run_blocks(const job *j, size_t first, size_t end)
 {
-    return m->pixels <= TILE && m->groups == 1;
-}
-
-static size_t matrix_units(const eq_node *node)
-{
-    const matrix m = matrix_of(node);
-    return split_by_channels(&m) ? (m.out_channels + EQ_CHANNEL_BLOCK - 1) / EQ_CHANNEL_BLOCK
-                                 : (m.pixels + TILE - 1) / TILE;
-}
-
-/* Output pixels [first, end) of channels [low, high) of a group; x and y are the group's. */
-static void run_group(const eq_node *node, const matrix *m, const eq_gemm *g, const layout *at,
-                      const int8_t *x, int8_t *y, size_t first, size_t end, size_t low, size_t high)
-{
-    const int8_t *padding = (const int8_t *)node->scratch + at->padding;
-    const int8_t **taps = (const int8_t **)(void *)(node->scratch + at->pointers);
-
-    for (size_t count; first < end; first += count) {
-        const int8_t *dense = x + first * m->in_depth;
-        eq_windows windows = {&dense, m->in_depth, 1};
-        count = end - first < TILE ? end - first : TILE;
-        if (!m->dense)
-            windows = list_windows(m, x, first, count, padding, taps);
-        node->kernels->gemm(g, count, low, high, &windows, y + first * m->out_channels,
-                            m->out_channels, node->scratch);
+    for (size_t b = first; b < end; b++) {
+        const size_t pixel = b * j->block, left = j->l->pixels - pixel;
+        const size_t count = left < j->block ? left : j->block;
+        if (j->l->kind == MATRIX)
+            run_matrix(j, pixel, count);
+        else if (j->l->kind == ROWS)
+            run_rows(j, b);
+        else
+            run_pointers(j, pixel, count);
     }
 }
 
-static void matrix_run(const eq_node *node, size_t first, size_t end)
+static void layer_run(const eq_node *node, size_t first, size_t end)
 {
     const eq_conv_params *p = node->params;
-    const matrix m = matrix_of(node);
-    const bool by_channels = split_by_channels(&m);
-    const int8_t *x = eq_arg_data(node, 0);
-    int8_t *y = eq_out_data(node);
-    eq_gemm g = gemm_of(node, &m, 0, 0);
-    const layout at = layout_of(node, &m, &g);
+    const layer l = layer_of(node);
+    eq_gemm g = gemm_of(node, &l, 0, 0);
+    const tiling t = tiling_of(&l, &g);
+    const layout at = layout_of(node, &l, &g, t.block);
     const size_t channels = g.channels, size = node->kernels->gemm_pack(&g, NULL);
-    const size_t unit = by_channels ? EQ_CHANNEL_BLOCK : TILE;
-    const size_t limit = by_channels ? channels : m.pixels;
-    const size_t begin = first * unit, stop = end * unit < limit ? end * unit : limit;
+    job j = {
+        .node = node,
+        .l = &l,
+        .g = &g,
+        .block = t.block,
+        .high = channels,
+        .x = eq_arg_data(node, 0),
+        .y = eq_out_data(node),
+        .pointers = (const int8_t **)(void *)(node->scratch + at.pointers),
+        .padding = (const int8_t *)node->scratch + at.padding,
+    };
 
-    memset(node->scratch + at.padding, p->x_zero, at.pointers - at.padding);
-    for (size_t k = 0; k < m.groups; k++) {
+    memset(node->scratch + at.padding, p->x_zero, at.size - at.padding);
+    if (t.by_channels) {
+        j.low = first * EQ_CHANNEL_BLOCK;
+        j.high = end * EQ_CHANNEL_BLOCK < channels ? end * EQ_CHANNEL_BLOCK : channels;
+        first = 0;
+        end = t.blocks;
+    }
+    for (size_t k = 0; k < l.groups; k++) {
         if (k > 0)
-            g = gemm_of(node, &m, k, 0);
+            g = gemm_of(node, &l, k, 0);
         g.packed = size == 0 ? NULL : (const uint8_t *)node->packed + k * size;
-        run_group(node, &m, &g, &at, x + k * (m.in_depth / m.groups), y + k * channels,
-                  by_channels ? 0 : begin, by_channels ? m.pixels : stop, by_channels ? begin : 0,
-                  by_channels ? stop : channels);
+        run_blocks(&j, first, end);
+        j.x += l.in_depth / l.groups;
+        j.y += channels;
     }
 }
 
@@ -569,21 +622,21 @@ static void depthwise_run(const eq_node *node, size_t first, size_t end)
     }
 }
 
-#define MATRIX_OP(check) \
+#define LAYER_OP(check) \
     { \
         .min_inputs = 2, \
         .max_inputs = 2, \
         .validate = check, \
-        .scratch = matrix_scratch, \
-        .units = matrix_units, \
-        .run_units = matrix_run, \
-        .pack = matrix_pack, \
+        .scratch = layer_scratch, \
+        .units = layer_units, \
+        .run_units = layer_run, \
+        .pack = layer_pack, \
         .slot = EQ_SLOT(gemm), \
     }
 
-const eq_op_def eq_op_conv_2d = MATRIX_OP(conv_validate);
-const eq_op_def eq_op_fully_connected = MATRIX_OP(fully_connected_validate);
-const eq_op_def eq_op_transpose_conv = MATRIX_OP(transpose_conv_validate);
+const eq_op_def eq_op_conv_2d = LAYER_OP(conv_validate);
+const eq_op_def eq_op_fully_connected = LAYER_OP(fully_connected_validate);
+const eq_op_def eq_op_transpose_conv = LAYER_OP(transpose_conv_validate);
 const eq_op_def eq_op_depthwise_conv_2d = {
     .min_inputs = 2,
     .max_inputs = 2,

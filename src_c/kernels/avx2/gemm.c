@@ -58,5 +58,7 @@ void eq_kernels_fill_avx2_gemm(eq_kernels *kernels)
     kernels->gemm_pack = gemm_pack;
     kernels->gemm_scratch = gemm_scratch;
     kernels->gemm = gemm;
+    kernels->conv_scratch = conv_scratch;
+    kernels->conv = conv;
 }
 #endif

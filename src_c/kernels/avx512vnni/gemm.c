@@ -4,8 +4,9 @@
 #include "kernels/avx512vnni/avx512vnni.h"
 
 #if defined(__x86_64__)
-enum { STEP = 4, SLACK = 64, MAX_VECTORS = 4, MAX_TILE = 24 };
-typedef uint8_t value;
+enum { STEP = 4, SLACK = 64, WEIGHT_BYTES = 64, MAX_VECTORS = 4, MAX_ROWS = 12, MAX_TILE = 24 };
+typedef uint8_t value; /* x + 128 */
+typedef __m512i vector;
 
 INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_t *out)
 {
@@ -17,23 +18,6 @@ INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_t *out)
         const __mmask64 mask = ~UINT64_C(0) >> (64 - n);
         _mm512_storeu_si512(out, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, x), flip));
     }
-}
-
-static TARGET void copy_runs(size_t runs, size_t n, const int8_t *const *x, int32_t x_zero,
-                             uint8_t *out, size_t stride)
-{
-    if (n > 64) {
-        for (; runs > 0; runs--, x++, out += stride) {
-            copy_values(n, *x, x_zero, out);
-            for (size_t k = n; k < stride; k++)
-                out[k] = 0;
-        }
-        return;
-    }
-    const __mmask64 mask = ~UINT64_C(0) >> (64 - n);
-    for (; runs > 0; runs--, x++, out += stride)
-        _mm512_storeu_si512(out, _mm512_sub_epi8(_mm512_maskz_loadu_epi8(mask, *x),
-                                                 _mm512_maskz_set1_epi8(mask, -128)));
 }
 
 static TARGET int32_t sum_values(size_t n, const uint8_t *v)
@@ -49,76 +33,46 @@ static TARGET int32_t sum_values(size_t n, const uint8_t *v)
     return (int32_t)_mm512_reduce_add_epi64(sum);
 }
 
-INLINE void tile(const size_t vectors, const size_t rows, size_t steps, const uint8_t *panel,
-                 size_t stride, const int8_t *w, const int32_t *constants, const int32_t *start,
-                 int32_t *out)
+INLINE vector broadcast(const uint8_t *values)
 {
-    __m512i acc[12][4];
-#pragma GCC unroll 12
-    for (size_t r = 0; r < rows; r++) {
-        const __m512i s = _mm512_set1_epi32(start ? start[r] : 0);
-#pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++)
-            acc[r][j] =
-                _mm512_add_epi32(s, _mm512_load_si512(constants + (CONSTANTS * j + BIAS) * LANES));
-    }
-    for (; steps > 0; steps--, panel += STEP, w += vectors * LANES * STEP) {
-        __m512i weights[4];
-#pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++)
-            weights[j] = _mm512_load_si512(w + j * LANES * STEP);
-#pragma GCC unroll 12
-        for (size_t r = 0; r < rows; r++) {
-            int32_t quad;
-            memcpy(&quad, panel + r * stride, sizeof quad);
-            const __m512i x = _mm512_set1_epi32(quad);
-#pragma GCC unroll 4
-            for (size_t j = 0; j < vectors; j++)
-                acc[r][j] = dot(acc[r][j], x, weights[j]);
-        }
-    }
-#pragma GCC unroll 12
-    for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++)
-            _mm512_store_si512(out + (r * vectors + j) * LANES, acc[r][j]);
+    int32_t quad;
+    memcpy(&quad, values, sizeof quad);
+    return _mm512_set1_epi32(quad);
 }
 
-typedef void tile_function(size_t steps, const uint8_t *panel, size_t stride, const int8_t *w,
-                           const int32_t *constants, const int32_t *start, int32_t *out);
+INLINE vector load_weights(const int8_t *w)
+{
+    return _mm512_load_si512(w);
+}
 
-#define TILE(v, r) \
-    static TARGET void tile_##v##_##r(size_t steps, const uint8_t *panel, size_t stride, \
-                                      const int8_t *w, const int32_t *constants, \
-                                      const int32_t *start, int32_t *out) \
-    { \
-        tile(v, r, steps, panel, stride, w, constants, start, out); \
-    }
-#define TILES_TO_6(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6)
-#define TILES_TO_12(v) \
-    TILES_TO_6(v) TILE(v, 7) TILE(v, 8) TILE(v, 9) TILE(v, 10) TILE(v, 11) TILE(v, 12)
-TILES_TO_6(4)
-TILES_TO_12(2)
-TILES_TO_12(1)
+INLINE vector load_start(const int32_t *bias, int32_t start)
+{
+    return _mm512_add_epi32(_mm512_load_si512(bias), _mm512_set1_epi32(start));
+}
 
-#define NAMES_TO_6(v) \
-    tile_##v##_1, tile_##v##_2, tile_##v##_3, tile_##v##_4, tile_##v##_5, tile_##v##_6
-#define NAMES_TO_12(v) \
-    NAMES_TO_6(v), tile_##v##_7, tile_##v##_8, tile_##v##_9, tile_##v##_10, tile_##v##_11, \
-        tile_##v##_12
+INLINE void store_sums(int32_t *out, vector acc)
+{
+    _mm512_store_si512(out, acc);
+}
 
 static size_t tile_rows(size_t vectors)
 {
     return vectors == 4 ? 6 : 12;
 }
 
-static void multiply(size_t vectors, size_t rows, size_t steps, const uint8_t *panel, size_t stride,
-                     const int8_t *w, const int32_t *constants, const int32_t *start, int32_t *acc)
+#include "kernels/x86/tile.h"
+
+TILES_TO_6(4)
+TILES_TO_12(2)
+TILES_TO_12(1)
+
+static void multiply(size_t vectors, size_t rows, const source *from, const int8_t *w,
+                     const int32_t *constants, const int32_t *start, int32_t *acc)
 {
     static tile_function *const tiles_1[] = {NAMES_TO_12(1)}, *const tiles_2[] = {NAMES_TO_12(2)},
                                 *const tiles_4[] = {NAMES_TO_6(4)};
     tile_function *const *tiles = vectors == 4 ? tiles_4 : vectors == 2 ? tiles_2 : tiles_1;
-    tiles[rows - 1](steps, panel, stride, w, constants, start, acc);
+    tiles[rows - 1](from, w, constants, start, acc);
 }
 
 /* Of four vectors, 4 / vectors rows follow each other in bytes after the narrowing packs by lanes:
@@ -188,5 +142,7 @@ void eq_kernels_fill_avx512vnni_gemm(eq_kernels *kernels)
     kernels->gemm_pack = gemm_pack;
     kernels->gemm_scratch = gemm_scratch;
     kernels->gemm = gemm;
+    kernels->conv_scratch = conv_scratch;
+    kernels->conv = conv;
 }
 #endif

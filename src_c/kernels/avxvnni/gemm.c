@@ -70,5 +70,7 @@ void eq_kernels_fill_avxvnni_gemm(eq_kernels *kernels)
     kernels->gemm_pack = gemm_pack;
     kernels->gemm_scratch = gemm_scratch;
     kernels->gemm = gemm;
+    kernels->conv_scratch = conv_scratch;
+    kernels->conv = conv;
 }
 #endif

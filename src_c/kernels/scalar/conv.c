@@ -38,15 +38,15 @@ enum {
     ROWS = 4      /* channels that share a pass over the window */
 };
 
-/* Elements [first, first + count) of a window in pieces of `length` elements, x - x_zero. */
+/* Elements [first, first + count) of a window in runs of `length` elements, x - x_zero. */
 static void collect(size_t first, size_t count, size_t length, const int8_t *const *x,
                     int16_t x_zero, int16_t *out)
 {
-    size_t piece = first / length, at = first % length;
-    for (size_t n; count > 0; count -= n, out += n, piece++, at = 0) {
+    size_t run = first / length, at = first % length;
+    for (size_t n; count > 0; count -= n, out += n, run++, at = 0) {
         n = length - at < count ? length - at : count;
         for (size_t i = 0; i < n; i++)
-            out[i] = (int16_t)(x[piece][at + i] - x_zero);
+            out[i] = (int16_t)(x[run][at + i] - x_zero);
     }
 }
 
@@ -80,12 +80,12 @@ static int32_t dot(size_t count, const int16_t *v, const int8_t *w, int16_t w_ze
 /* Short filters: vectors over channels instead, on a block of weights turned to (k, channel). */
 enum { SHORT = 32, TURNED = 32 };
 
-/* The pieces of pixel p's window; `dense` is memory for the pointer of the only run. */
+/* The runs of pixel p's window; `dense` is memory for the pointer of the only run. */
 static const int8_t *const *window(const eq_gemm *g, const eq_windows *x, size_t p,
                                    const int8_t **dense)
 {
     if (x->step == 0)
-        return x->x + p * g->runs * x->pieces;
+        return x->x + p * g->runs;
     *dense = x->x[0] + p * x->step;
     return dense;
 }
@@ -95,7 +95,7 @@ static void gemm_short(const eq_gemm *g, size_t pixels, size_t first, size_t end
 {
     const eq_channel_params *p = &g->params;
     const int16_t x_zero = (int16_t)p->x_zero, w_zero = (int16_t)p->w_zero;
-    const size_t filter = g->runs * g->length, length = g->length / x->pieces;
+    const size_t filter = g->runs * g->length, length = g->length;
     const int8_t *w = g->w + first * filter, *dense;
     int16_t turned[SHORT][TURNED];
 
@@ -122,12 +122,12 @@ static void gemm_long(const eq_gemm *g, size_t pixels, size_t first, size_t end,
 {
     const eq_channel_params *p = &g->params;
     const int16_t x_zero = (int16_t)p->x_zero, w_zero = (int16_t)p->w_zero;
-    const size_t filter = g->runs * g->length, length = g->length / x->pieces;
+    const size_t filter = g->runs * g->length, length = g->length;
     const int8_t *dense;
 
     for (size_t i = 0; i < pixels; i++, y += y_stride)
         for (size_t at = first, count; at < end; at += count) {
-            const int8_t *const *pieces = window(g, x, i, &dense);
+            const int8_t *const *runs = window(g, x, i, &dense);
             int32_t acc[BLOCK];
             int16_t values[WINDOW];
             count = end - at < BLOCK ? end - at : BLOCK;
@@ -136,7 +136,7 @@ static void gemm_long(const eq_gemm *g, size_t pixels, size_t first, size_t end,
                 const int8_t *row = g->w + at * filter + k;
                 size_t n = 0;
                 part = filter - k < WINDOW ? filter - k : WINDOW;
-                collect(k, part, length, pieces, x_zero, values);
+                collect(k, part, length, runs, x_zero, values);
                 for (; n + ROWS <= count; n += ROWS, row += ROWS * filter)
                     dot_rows(part, values, row, filter, w_zero, acc + n);
                 for (; n < count; n++, row += filter)
@@ -166,6 +166,60 @@ void eq_gemm_scalar(const eq_gemm *g, size_t pixels, size_t first, size_t end, c
         gemm_short(g, pixels, first, end, x, y + first, y_stride);
     else
         gemm_long(g, pixels, first, end, x, y + first, y_stride);
+}
+
+/* ---- convolutions: lists of pointers to the taps of a few pixels, then gemm */
+
+enum { LISTED = 16 }; /* pixels */
+
+static size_t taps_of(const eq_conv *c)
+{
+    return c->kernel_h * c->kernel_w;
+}
+
+size_t eq_conv_scratch_scalar(const eq_conv *c, size_t height, size_t pixels)
+{
+    const size_t listed = pixels < LISTED ? pixels : LISTED;
+    const size_t pointers = listed * taps_of(c) * sizeof(const int8_t *);
+    const size_t padding = c->gemm.length * c->gemm.runs / taps_of(c);
+    (void)height;
+    return (pointers + padding + EQ_PACK_ALIGN - 1) / EQ_PACK_ALIGN * EQ_PACK_ALIGN;
+}
+
+static const int8_t **list_taps(const eq_conv *c, const int8_t *const *rows, ptrdiff_t left,
+                                const int8_t *padding, const int8_t **taps)
+{
+    for (size_t i = 0; i < c->kernel_h; i++)
+        for (size_t j = 0; j < c->kernel_w; j++) {
+            const int8_t *row = rows[i * c->dilation_h];
+            const ptrdiff_t q = left + (ptrdiff_t)(j * c->dilation_w);
+            const bool inside = row != NULL && q >= 0 && q < (ptrdiff_t)c->width;
+            *taps++ = inside ? row + (size_t)q * c->depth : padding;
+        }
+    return taps;
+}
+
+void eq_conv_scalar(const eq_conv *c, size_t height, size_t pixels, size_t first, size_t end,
+                    const int8_t *const *rows, ptrdiff_t left, int8_t *y, size_t y_stride,
+                    size_t y_row, void *scratch)
+{
+    eq_gemm g = c->gemm;
+    const size_t filter = g.runs * g.length, listed = pixels < LISTED ? pixels : LISTED;
+    const int8_t **taps = scratch;
+    int8_t *padding = (int8_t *)(taps + listed * taps_of(c));
+    const eq_windows windows = {(const int8_t *const *)taps, 0};
+
+    g.runs = taps_of(c);
+    g.length = filter / g.runs;
+    memset(padding, g.params.x_zero, g.length);
+    for (size_t r = 0; r < height; r++, rows += c->stride_h, y += y_row)
+        for (size_t p = 0, count; p < pixels; p += count) {
+            const int8_t **list = taps;
+            count = pixels - p < LISTED ? pixels - p : LISTED;
+            for (size_t i = 0; i < count; i++)
+                list = list_taps(c, rows, left + (ptrdiff_t)((p + i) * c->stride_w), padding, list);
+            eq_gemm_scalar(&g, count, first, end, &windows, y + p * y_stride, y_stride, NULL);
+        }
 }
 
 /* ---- depthwise: a few channels at a time, so that their accumulators stay in registers */

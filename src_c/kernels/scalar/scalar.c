@@ -8,6 +8,8 @@ void eq_kernels_fill_scalar(eq_kernels *kernels, uint32_t features)
         .gemm_pack = eq_gemm_pack_scalar,
         .gemm_scratch = eq_gemm_scratch_scalar,
         .gemm = eq_gemm_scalar,
+        .conv_scratch = eq_conv_scratch_scalar,
+        .conv = eq_conv_scalar,
         .depthwise_pack = eq_depthwise_pack_scalar,
         .depthwise_scratch = eq_depthwise_scratch_scalar,
         .depthwise = eq_depthwise_scalar,

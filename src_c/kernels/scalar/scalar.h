@@ -11,6 +11,10 @@ size_t eq_gemm_pack_scalar(const eq_gemm *g, void *packed);
 size_t eq_gemm_scratch_scalar(const eq_gemm *g, size_t pixels);
 void eq_gemm_scalar(const eq_gemm *g, size_t pixels, size_t first, size_t end, const eq_windows *x,
                     int8_t *y, size_t y_stride, void *scratch);
+size_t eq_conv_scratch_scalar(const eq_conv *c, size_t height, size_t pixels);
+void eq_conv_scalar(const eq_conv *c, size_t height, size_t pixels, size_t first, size_t end,
+                    const int8_t *const *rows, ptrdiff_t left, int8_t *y, size_t y_stride,
+                    size_t y_row, void *scratch);
 size_t eq_depthwise_pack_scalar(const eq_depthwise *d, void *packed);
 size_t eq_depthwise_scratch_scalar(const eq_depthwise *d);
 void eq_depthwise_scalar(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * gemm of the x86 folders, around what the including file defines:
+ * gemm and conv of the x86 folders, around what the including file defines:
  *
  *     LANES       int32 lanes of a vector
  *     STEP        window elements that a step of the inner loop takes
@@ -8,18 +8,16 @@
  *     value       an element of the panel: uint8_t (x + 128) or int16_t (x - x_zero)
  *     copy_values(n, x, x_zero, out)          n elements into the panel; what lies behind them up
  *                 to SLACK elements may be overwritten with anything
- *     copy_runs(runs, n, x, x_zero, out, stride)
- *                 n elements of each of the runs x[0], x[1], ... to every stride-th place, and
- *                 zeros behind them up to the next one; SLACK as above
  *     SLACK
  *     sum_values(n, values)                   their sum
- *     multiply(vectors, rows, steps, panel, stride, w, start, acc)
- *                 acc[r][j] = start[r] + the products of row r of the panel and w
+ *     multiply(vectors, rows, source, w, constants, start, acc)
+ *                 acc[r][j] = bias[j] + start[r] + the products of window r of the source and w
  *     finish(vectors, rows, layer, channel, constants, acc, y, y_stride, count)
  *                 requantizes them into `count` channels of `rows` pixels
  *
- * The panel holds the windows of the pixels at hand as rows of values, runs padded with zeros to
- * steps. Weights are packed [step][vector][lane][STEP] int8. */
+ * A panel holds what a call needs of the input as values: for gemm the windows of its pixels, runs
+ * padded with zeros to steps; for conv the input rows with their padding, in which the windows of
+ * neighbouring pixels overlap. Weights are packed [step][vector][lane][STEP] int8. */
 #ifndef EQ_KERNELS_X86_GEMM_H
 #define EQ_KERNELS_X86_GEMM_H
 
@@ -141,18 +139,9 @@ static TARGET void fill_panel(const eq_gemm *g, size_t pixels, const eq_windows 
         }
         return;
     }
-    const int8_t *const *pieces = x->x;
-    if (x->pieces == 1) {
-        copy_runs(pixels * g->runs, g->length, pieces, x_zero, panel, padded);
-        return;
-    }
-    const size_t length = g->length / x->pieces;
-    if (g->length == padded) {
-        copy_runs(pixels * g->runs * x->pieces, length, pieces, x_zero, panel, length);
-        return;
-    }
-    for (size_t r = 0; r < pixels * g->runs; r++, panel += padded, pieces += x->pieces) {
-        copy_runs(x->pieces, length, pieces, x_zero, panel, length);
+    const int8_t *const *runs = x->x;
+    for (size_t r = 0; r < pixels * g->runs; r++, panel += padded) {
+        copy_values(g->length, *runs++, x_zero, panel);
         for (size_t k = g->length; k < padded; k++)
             panel[k] = 0;
     }
@@ -167,20 +156,17 @@ static TARGET void sum_rows(const eq_gemm *g, size_t pixels, size_t row, const v
         start[p] = (int32_t)(0u - (uint32_t)g->params.w_zero * (uint32_t)sum_values(row, panel));
 }
 
-static TARGET void gemm(const eq_gemm *g, size_t pixels, size_t first, size_t end,
-                        const eq_windows *x, int8_t *y, size_t y_stride, void *scratch)
+/* Tiles of one channel group after the other. `rows` rows of `pixels` windows: those of row r begin
+ * at runs + r * run_step. start[r * pixels + p]: NULL without row sums. */
+static TARGET void multiply_all(const eq_gemm *g, size_t rows, size_t pixels, size_t first,
+                                size_t end, const value *const *runs, size_t run_step, source from,
+                                const int32_t *start, int8_t *y, size_t y_stride, size_t y_row,
+                                int32_t *acc)
 {
     const packed_header *header = g->packed;
-    const size_t row = row_values(g), steps = row / STEP;
-    int32_t *acc = scratch;
-    value *panel = (value *)(void *)(acc + TILE_ACCUMULATORS);
-    int32_t *start = (int32_t *)(void *)((uint8_t *)panel + panel_size(g, pixels));
-    const uint8_t *group = g->packed;
+    const uint8_t *group =
+        (const uint8_t *)(header + 1) + first / (MAX_VECTORS * LANES) * group_size(g, MAX_VECTORS);
 
-    fill_panel(g, pixels, x, panel);
-    if (header->row_sums)
-        sum_rows(g, pixels, row, panel, start);
-    group += sizeof *header + first / (MAX_VECTORS * LANES) * group_size(g, MAX_VECTORS);
     for (size_t n = first, vectors; n < end; n += vectors * LANES) {
         vectors = group_vectors(g->channels - n);
         const size_t most = tile_rows(vectors), tiles = (pixels + most - 1) / most;
@@ -189,15 +175,133 @@ static TARGET void gemm(const eq_gemm *g, size_t pixels, size_t first, size_t en
         const size_t left = g->channels - n;
         const size_t count = left < vectors * LANES ? left : vectors * LANES;
 
-        for (size_t p = 0, t = tiles, rows; p < pixels; p += rows, t--) {
-            rows = (pixels - p + t - 1) / t;
-            multiply(vectors, rows, steps, panel + p * row, row, w, constants,
-                     header->row_sums ? start + p : NULL, acc);
-            finish(vectors, rows, header->path, &g->params, n, constants, acc, y + p * y_stride + n,
-                   y_stride, count);
+        for (size_t r = 0; r < rows; r++) {
+            from.runs = runs + r * run_step;
+            for (size_t p = 0, t = tiles, some; p < pixels; p += some, t--) {
+                some = (pixels - p + t - 1) / t;
+                from.offset = p * from.stride;
+                multiply(vectors, some, &from, w, constants, start ? start + r * pixels + p : NULL,
+                         acc);
+                finish(vectors, some, header->path, &g->params, n, constants, acc,
+                       y + r * y_row + p * y_stride + n, y_stride, count);
+            }
         }
         group += group_size(g, vectors);
     }
+}
+
+static TARGET void gemm(const eq_gemm *g, size_t pixels, size_t first, size_t end,
+                        const eq_windows *x, int8_t *y, size_t y_stride, void *scratch)
+{
+    const packed_header *header = g->packed;
+    const size_t row = row_values(g);
+    int32_t *acc = scratch;
+    value *panel = (value *)(void *)(acc + TILE_ACCUMULATORS);
+    int32_t *start = (int32_t *)(void *)((uint8_t *)panel + panel_size(g, pixels));
+    const value *run = panel;
+    const source from = {.count = 1, .steps = row / STEP, .stride = row};
+
+    fill_panel(g, pixels, x, panel);
+    if (header->row_sums)
+        sum_rows(g, pixels, row, panel, start);
+    multiply_all(g, 1, pixels, first, end, &run, 0, from, header->row_sums ? start : NULL, y,
+                 y_stride, 0, acc);
+}
+
+/* ---- conv */
+
+typedef struct conv_layout {
+    size_t columns, row, rows; /* pixels and values of a row of the panel, rows */
+    size_t taps_at, start_at, size;
+} conv_layout;
+
+static conv_layout layout_conv(const eq_conv *c, size_t height, size_t pixels)
+{
+    conv_layout at;
+    at.columns = (pixels - 1) * c->stride_w + (c->kernel_w - 1) * c->dilation_w + 1;
+    at.row = round_up(at.columns * c->depth + STEP, STEP);
+    at.rows = (height - 1) * c->stride_h + (c->kernel_h - 1) * c->dilation_h + 1;
+    const size_t panel = round_up((at.rows * at.row + SLACK) * sizeof(value), EQ_PACK_ALIGN);
+    at.taps_at = TILE_ACCUMULATORS * sizeof(int32_t) + panel;
+    at.start_at = at.taps_at + round_up(height * c->gemm.runs * sizeof(value *), EQ_PACK_ALIGN);
+    at.size = at.start_at;
+    if (c->gemm.params.w_zero != 0)
+        at.size += round_up(height * pixels * sizeof(int32_t), EQ_PACK_ALIGN);
+    return at;
+}
+
+static size_t conv_scratch(const eq_conv *c, size_t height, size_t pixels)
+{
+    return layout_conv(c, height, pixels).size;
+}
+
+static TARGET void fill_padding(size_t n, int32_t x_zero, value *out)
+{
+    const value v = (value)(sizeof(value) == 1 ? x_zero + 128 : 0);
+    for (size_t i = 0; i < n; i++)
+        out[i] = v;
+}
+
+/* Columns left ... of an input row with their padding. */
+static TARGET void fill_row(const eq_conv *c, const conv_layout *at, const int8_t *row,
+                            ptrdiff_t left, value *out)
+{
+    const int32_t x_zero = c->gemm.params.x_zero;
+    const ptrdiff_t width = (ptrdiff_t)c->width, last = left + (ptrdiff_t)at->columns;
+    const ptrdiff_t from = left < 0 ? 0 : left, to = last < width ? last : width;
+    if (row == NULL || from >= to) {
+        fill_padding(at->row, x_zero, out);
+        return;
+    }
+    /* of the last pixel no more than a tap: with groups, its other channels are not ours */
+    const size_t tap = c->gemm.runs * c->gemm.length / (c->kernel_h * c->kernel_w);
+    const size_t before = (size_t)(from - left) * c->depth;
+    const size_t inside = (size_t)(to - from - 1) * c->depth + tap;
+    copy_values(inside, row + (size_t)from * c->depth, x_zero, out + before);
+    fill_padding(before, x_zero, out);
+    fill_padding(at->row - before - inside, x_zero, out + before + inside);
+}
+
+static TARGET void sum_windows(const eq_conv *c, size_t pixels, const value *const *runs,
+                               size_t stride, int32_t *start)
+{
+    const eq_gemm *g = &c->gemm;
+    for (size_t p = 0; p < pixels; p++) {
+        uint32_t sum = 0;
+        for (size_t r = 0; r < g->runs; r++)
+            sum += (uint32_t)sum_values(g->length, runs[r] + p * stride);
+        start[p] = (int32_t)(0u - (uint32_t)g->params.w_zero * sum);
+    }
+}
+
+static TARGET void conv(const eq_conv *c, size_t height, size_t pixels, size_t first, size_t end,
+                        const int8_t *const *rows, ptrdiff_t left, int8_t *y, size_t y_stride,
+                        size_t y_row, void *scratch)
+{
+    const eq_gemm *g = &c->gemm;
+    const packed_header *header = g->packed;
+    const conv_layout at = layout_conv(c, height, pixels);
+    int32_t *acc = scratch;
+    value *panel = (value *)(void *)(acc + TILE_ACCUMULATORS);
+    const value **runs = (const value **)(void *)((uint8_t *)scratch + at.taps_at);
+    int32_t *start = (int32_t *)(void *)((uint8_t *)scratch + at.start_at);
+    const size_t row_runs = g->runs / c->kernel_h, stride = c->stride_w * c->depth;
+    const source from = {
+        .count = g->runs, .steps = round_up(g->length, STEP) / STEP, .stride = stride};
+
+    for (size_t i = 0; i < at.rows; i++)
+        fill_row(c, &at, rows[i], left, panel + i * at.row);
+    for (size_t r = 0; r < height; r++) {
+        const value **run = runs + r * g->runs;
+        for (size_t i = 0; i < c->kernel_h; i++)
+            for (size_t j = 0; j < row_runs; j++)
+                *run++ = panel + (r * c->stride_h + i * c->dilation_h) * at.row
+                         + j * c->dilation_w * c->depth;
+        if (header->row_sums)
+            sum_windows(c, pixels, runs + r * g->runs, stride, start + r * pixels);
+    }
+    multiply_all(g, height, pixels, first, end, runs, g->runs, from,
+                 header->row_sums ? start : NULL, y, y_stride, y_row, acc);
 }
 
 #endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The inner loop of gemm and conv: a tile of windows by vectors of channels, unrolled for every
+ * size. Around what the including file defines: TARGET, INLINE, value, vector, STEP, LANES, and
+ *
+ *     MAX_ROWS, MAX_VECTORS        of a tile, not both at once
+ *     WEIGHT_BYTES, load_weights   the STEP weights of LANES channels
+ *     broadcast(values)            STEP values in every lane
+ *     load_start(bias, start)      bias + start
+ *     store_sums(out, acc)
+ *     dot(acc, values, weights) */
+#ifndef EQ_KERNELS_X86_TILE_H
+#define EQ_KERNELS_X86_TILE_H
+
+#include "kernels/x86/pack.h"
+
+/* Where a tile's windows are: run i of window r begins at runs[i] + offset + r * stride; behind a
+ * run may lie anything, its weights are 0. */
+typedef struct source {
+    const value *const *runs;
+    size_t count, steps, offset, stride; /* steps of a run */
+} source;
+
+INLINE void tile(const size_t vectors, const size_t rows, const source *from, const int8_t *w,
+                 const int32_t *constants, const int32_t *start, int32_t *out)
+{
+    const size_t stride = from->stride;
+    vector acc[MAX_ROWS][MAX_VECTORS];
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < vectors; j++)
+            acc[r][j] =
+                load_start(constants + (CONSTANTS * j + BIAS) * LANES, start ? start[r] : 0);
+    for (size_t i = 0; i < from->count; i++) {
+        const value *values = from->runs[i] + from->offset;
+        for (size_t k = from->steps; k > 0; k--, values += STEP, w += vectors * WEIGHT_BYTES) {
+            vector weights[MAX_VECTORS];
+#pragma GCC unroll 4
+            for (size_t j = 0; j < vectors; j++)
+                weights[j] = load_weights(w + j * WEIGHT_BYTES);
+#pragma GCC unroll 12
+            for (size_t r = 0; r < rows; r++) {
+                const vector x = broadcast(values + r * stride);
+#pragma GCC unroll 4
+                for (size_t j = 0; j < vectors; j++)
+                    acc[r][j] = dot(acc[r][j], x, weights[j]);
+            }
+        }
+    }
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < vectors; j++)
+            store_sums(out + (r * vectors + j) * LANES, acc[r][j]);
+}
+
+typedef void tile_function(const source *from, const int8_t *w, const int32_t *constants,
+                           const int32_t *start, int32_t *out);
+
+#define TILE(v, r) \
+    static TARGET void tile_##v##_##r(const source *from, const int8_t *w, \
+                                      const int32_t *constants, const int32_t *start, \
+                                      int32_t *out) \
+    { \
+        tile(v, r, from, w, constants, start, out); \
+    }
+#define TILES_TO_6(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6)
+#define TILES_TO_12(v) \
+    TILES_TO_6(v) TILE(v, 7) TILE(v, 8) TILE(v, 9) TILE(v, 10) TILE(v, 11) TILE(v, 12)
+#define NAMES_TO_6(v) \
+    tile_##v##_1, tile_##v##_2, tile_##v##_3, tile_##v##_4, tile_##v##_5, tile_##v##_6
+#define NAMES_TO_12(v) \
+    NAMES_TO_6(v), tile_##v##_7, tile_##v##_8, tile_##v##_9, tile_##v##_10, tile_##v##_11, \
+        tile_##v##_12
+
+#endif
