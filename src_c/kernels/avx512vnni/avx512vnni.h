@@ -81,6 +81,8 @@ INLINE __m512i requant_r15(const __m512i acc[4], const quad_constants *c, __m512
     return _mm512_packs_epi16(u0, u1);
 }
 
+typedef uint64_t undecided_mask; /* bit 16 j + i: lane i of vector j */
+
 /* Constants of a layer for all its quads. */
 typedef struct finisher {
     __m512i offset, low, high;
@@ -143,6 +145,38 @@ static inline __attribute__((cold)) void decide(uint64_t marked, size_t vectors,
         const size_t n = channel_of(vectors, at / LANES, at % LANES);
         if (row < rows && n < count)
             y[row * y_stride + n] = requant_one(p, channel + n, acc[i]);
+    }
+}
+
+/* Of four vectors, 4 / vectors rows follow each other in bytes after the narrowing packs by lanes:
+ * brings them in order. */
+INLINE __m512i rows_in_order(size_t vectors, __m512i y)
+{
+    if (vectors == 2)
+        return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), y);
+    if (vectors == 1)
+        return _mm512_permutexvar_epi32(
+            _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), y);
+    return y;
+}
+
+/* `rows` rows of `count` bytes of those in order. */
+INLINE void store_rows(size_t vectors, size_t rows, size_t count, __m512i y, int8_t *out,
+                       size_t stride)
+{
+    const __mmask64 mask = ~UINT64_C(0) >> (64 - count);
+    _mm512_mask_storeu_epi8(out, mask & (~UINT64_C(0) >> (64 - vectors * LANES)), y);
+    if (vectors == 2 && rows > 1)
+        _mm256_mask_storeu_epi8(out + stride, (__mmask32)mask, _mm512_extracti64x4_epi64(y, 1));
+    if (vectors == 1) {
+        if (rows > 1)
+            _mm_mask_storeu_epi8(out + stride, (__mmask16)mask, _mm512_extracti32x4_epi32(y, 1));
+        if (rows > 2)
+            _mm_mask_storeu_epi8(out + 2 * stride, (__mmask16)mask,
+                                 _mm512_extracti32x4_epi32(y, 2));
+        if (rows > 3)
+            _mm_mask_storeu_epi8(out + 3 * stride, (__mmask16)mask,
+                                 _mm512_extracti32x4_epi32(y, 3));
     }
 }
 

@@ -75,25 +75,12 @@ static void multiply(size_t vectors, size_t rows, const source *from, const int8
     tiles[rows - 1](from, w, constants, start, acc);
 }
 
-/* Of four vectors, 4 / vectors rows follow each other in bytes after the narrowing packs by lanes:
- * brings them in order. */
-INLINE __m512i rows_in_order(size_t vectors, __m512i y)
-{
-    if (vectors == 2)
-        return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), y);
-    if (vectors == 1)
-        return _mm512_permutexvar_epi32(
-            _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), y);
-    return y;
-}
-
 INLINE void finish_rows(const size_t vectors, size_t rows, int32_t path, const eq_channel_params *p,
                         size_t channel, const int32_t *constants, const int32_t *acc, int8_t *y,
                         size_t y_stride, size_t count)
 {
     const quad_constants c = load_constants(vectors, constants);
     const finisher f = make_finisher(path, p);
-    const __mmask64 mask = ~UINT64_C(0) >> (64 - count);
     const size_t group = 4 / vectors;
 
     for (size_t r = 0; r < rows; r += group, acc += 4 * LANES, y += group * y_stride) {
@@ -103,21 +90,7 @@ INLINE void finish_rows(const size_t vectors, size_t rows, int32_t path, const e
                                _mm512_load_si512(acc + 3 * LANES)};
         uint64_t undecided;
         const __m512i out = rows_in_order(vectors, finish_quad(&f, in, &c, &undecided));
-        _mm512_mask_storeu_epi8(y, mask, out);
-        if (vectors == 2 && some > 1)
-            _mm256_mask_storeu_epi8(y + y_stride, (__mmask32)mask,
-                                    _mm512_extracti64x4_epi64(out, 1));
-        if (vectors == 1) {
-            if (some > 1)
-                _mm_mask_storeu_epi8(y + y_stride, (__mmask16)mask,
-                                     _mm512_extracti32x4_epi32(out, 1));
-            if (some > 2)
-                _mm_mask_storeu_epi8(y + 2 * y_stride, (__mmask16)mask,
-                                     _mm512_extracti32x4_epi32(out, 2));
-            if (some > 3)
-                _mm_mask_storeu_epi8(y + 3 * y_stride, (__mmask16)mask,
-                                     _mm512_extracti32x4_epi32(out, 3));
-        }
+        store_rows(vectors, some, count, out, y, y_stride);
         if (undecided != 0)
             decide(undecided, vectors, some, p, channel, count, acc, y, y_stride);
     }

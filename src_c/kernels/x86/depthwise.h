@@ -2,16 +2,16 @@
  *
  * depthwise of the x86 folders, around what the including file defines:
  *
- *     TARGET      the target attribute
- *     CHANNELS    channels of a group: VECTORS vectors of LANES int32 accumulators
- *     ROWS        rows of the window that a dot product takes together, 2 or 4
- *     BYTES       of such a product's inputs for a group
+ *     vector, VECTORS, LANES   a group is VECTORS vectors of int32 accumulators, a quad of
+ *                 accumulators 4 / VECTORS pixels of a group
+ *     CHUNK       channels whose columns are interleaved together, a multiple of the group's
+ *     ROWS        rows of the window that a dot product takes together
+ *     weight, WEIGHT_MIN, WEIGHT_MAX, VALUE_OFFSET (value = x + VALUE_OFFSET)
  *     fill_columns(d, rows, place, columns, n, count, out)
- *                 the values of `columns` columns of the window, rows of ROWS interleaved, for
- *                 `count` channels from n on: [columns][row groups][BYTES]. The first lies at
- *                 `place` in its row, which may be outside, the others d->dilation further
- *     pixels_of(d, columns, step, packed group, n, count, pixels, y)
- *                 output pixels from columns [pixels - 1) * step + kernel_w]
+ *                 the values of `columns` columns of the window, ROWS rows interleaved, for `count`
+ *                 channels from n on: [columns][row groups][CHUNK][ROWS]. The first lies at `place`
+ *                 in its row, which may be outside, the others d->dilation further
+ *     load_vector, dot, finish_quad, rows_in_order, store_rows, decide, load_constants
  *
  * Weights are packed [set][kernel_w][row group][vector][lane][ROWS]. */
 #ifndef EQ_KERNELS_X86_DEPTHWISE_H
@@ -19,8 +19,13 @@
 
 #include "kernels/x86/pack.h"
 
-/* Output pixels whose columns are interleaved at a time. */
-enum { BLOCK = 8 };
+enum {
+    BLOCK = 16, /* output pixels whose columns are interleaved at a time */
+    GROUP = VECTORS * LANES,
+    PIXELS = 4 / VECTORS, /* of a quad */
+    VECTOR_BYTES = LANES * 4,
+    CHUNK_BYTES = CHUNK * 4 /* of a row group's columns: a dword a channel */
+};
 
 static size_t row_groups(const eq_depthwise *d)
 {
@@ -33,17 +38,19 @@ static bool shares_columns(const eq_depthwise *d)
     return d->dilation == 1 && d->kernel_w <= 16 && d->stride <= 4;
 }
 
-static size_t weights_size(const eq_depthwise *d)
+/* ---- packing */
+
+static size_t set_size(const eq_depthwise *d)
 {
-    return d->kernel_w * row_groups(d) * CHANNELS * ROWS * sizeof(weight);
+    return d->kernel_w * row_groups(d) * GROUP * ROWS * sizeof(weight);
 }
 
 static size_t depthwise_group_size(const eq_depthwise *d, size_t sets)
 {
-    return CHANNELS * CONSTANTS * sizeof(int32_t) + sets * weights_size(d);
+    return round_up(GROUP * CONSTANTS * sizeof(int32_t) + sets * set_size(d), EQ_PACK_ALIGN);
 }
 
-/* w - w_zero as a sum of int8 parts: part `set` of it. */
+/* w - w_zero as a sum of parts that fit: part `set` of it. */
 static int32_t weight_part(int32_t w, size_t set)
 {
     int32_t part = eq_clamp(w, WEIGHT_MIN, WEIGHT_MAX);
@@ -67,14 +74,14 @@ static size_t weight_sets(const eq_depthwise *d)
 
 static void pack_channel(const eq_depthwise *d, size_t n, size_t sets, weight *out, int32_t *sum)
 {
-    const size_t groups = row_groups(d), set_size = weights_size(d) / sizeof(weight);
+    const size_t groups = row_groups(d), set = set_size(d) / sizeof(weight);
     for (size_t i = 0; i < d->kernel_h; i++)
         for (size_t j = 0; j < d->kernel_w; j++) {
             const int32_t w = d->w[(i * d->kernel_w + j) * d->channels + n] - d->params.w_zero;
-            weight *at = out + (j * groups + i / ROWS) * CHANNELS * ROWS + i % ROWS;
+            weight *at = out + (j * groups + i / ROWS) * GROUP * ROWS + i % ROWS;
             *sum += w;
-            for (size_t set = 0; set < sets; set++)
-                at[set * set_size] = (weight)weight_part(w, set);
+            for (size_t s = 0; s < sets; s++)
+                at[s * set] = (weight)weight_part(w, s);
         }
 }
 
@@ -82,7 +89,7 @@ static void pack_depthwise_group(const eq_depthwise *d, size_t first, size_t set
 {
     const eq_channel_params *p = &d->params;
     int32_t *constants = (int32_t *)(void *)packed;
-    weight *weights = (weight *)(void *)(constants + CHANNELS * CONSTANTS);
+    weight *weights = (weight *)(void *)(constants + GROUP * CONSTANTS);
 
     for (size_t j = 0; j < VECTORS; j++)
         for (size_t lane = 0; lane < LANES; lane++) {
@@ -102,60 +109,150 @@ static void pack_depthwise_group(const eq_depthwise *d, size_t first, size_t set
 static size_t depthwise_pack(const eq_depthwise *d, void *packed)
 {
     const size_t sets = weight_sets(d), size = depthwise_group_size(d, sets);
-    const size_t groups = (d->channels + CHANNELS - 1) / CHANNELS;
+    const size_t groups = (d->channels + GROUP - 1) / GROUP;
     if (packed != NULL) {
         packed_header *header = packed;
         memset(packed, 0, sizeof *header + groups * size);
         header->path = requant_path(&d->params, d->channels);
         header->sets = (int32_t)sets;
         for (size_t g = 0; g < groups; g++)
-            pack_depthwise_group(d, g * CHANNELS, sets, (uint8_t *)(header + 1) + g * size);
+            pack_depthwise_group(d, g * GROUP, sets, (uint8_t *)(header + 1) + g * size);
     }
-    return round_up(sizeof(packed_header) + groups * size, EQ_PACK_ALIGN);
+    return sizeof(packed_header) + groups * size;
 }
 
-/* Columns that lie in scratch. */
-static size_t column_count(const eq_depthwise *d)
-{
-    return shares_columns(d) ? (BLOCK - 1) * d->stride + d->kernel_w : d->kernel_w;
-}
+/* ---- running */
 
 static size_t depthwise_scratch(const eq_depthwise *d)
 {
-    return column_count(d) * row_groups(d) * BYTES;
+    const size_t columns = shares_columns(d) ? (BLOCK - 1) * d->stride + d->kernel_w : d->kernel_w;
+    return columns * row_groups(d) * CHUNK_BYTES;
 }
 
-static TARGET void depthwise_group(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
-                                   ptrdiff_t left, size_t n, const uint8_t *group, size_t sets,
-                                   int32_t path, int8_t *y, uint8_t *columns)
-{
-    const size_t size = row_groups(d) * BYTES, step = d->stride;
-    const size_t count = d->channels - n < CHANNELS ? d->channels - n : CHANNELS;
-    const bool shares = shares_columns(d);
-    const size_t block = shares ? BLOCK : 1;
-    size_t ready = 0;
+/* What the pixels of a group are computed from. */
+typedef struct group_job {
+    const eq_channel_params *p;
+    const uint8_t *columns; /* of the group */
+    size_t stride;          /* bytes of columns between pixels */
+    size_t products, sets;  /* row groups of columns a window, parts of the weights */
+    const int32_t *constants;
+    size_t channel, count, y_stride;
+    int32_t path;
+} group_job;
 
-    for (size_t p = 0, some; p < pixels; p += some) {
-        some = pixels - p < block ? pixels - p : block;
-        const size_t needed = (some - 1) * step + d->kernel_w;
-        const ptrdiff_t at = left + (ptrdiff_t)(p * step);
-        fill_columns(d, rows, at + (ptrdiff_t)(ready * d->dilation), needed - ready, n, count,
-                     columns + ready * size);
-        depthwise_pixels(d, columns, group, sets, path, n, count, some, y + p * d->channels + n);
-        ready = shares && needed > some * step ? needed - some * step : 0;
-        if (ready > 0)
-            memmove(columns, columns + some * step * size, ready * size);
+INLINE void add_products(vector acc[4], size_t products, const uint8_t *const at[PIXELS],
+                         const uint8_t *w)
+{
+#pragma GCC unroll 6
+    for (size_t k = 0; k < products; k++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < VECTORS; j++) {
+            const vector weights = load_vector(w + (k * VECTORS + j) * VECTOR_BYTES);
+            const size_t offset = k * CHUNK_BYTES + j * VECTOR_BYTES;
+#pragma GCC unroll 4
+            for (size_t i = 0; i < PIXELS; i++)
+                acc[i * VECTORS + j] =
+                    dot(acc[i * VECTORS + j], load_vector(at[i] + offset), weights);
+        }
+}
+
+INLINE void run_group(const size_t products, const size_t sets, const group_job *job, size_t pixels,
+                      int8_t *y)
+{
+    const quad_constants c = load_constants(VECTORS, job->constants);
+    const finisher f = make_finisher(job->path, job->p);
+    const uint8_t *w = (const uint8_t *)(job->constants + GROUP * CONSTANTS);
+    const uint8_t *columns = job->columns;
+
+    for (size_t p = 0; p < pixels; p += PIXELS, y += PIXELS * job->y_stride) {
+        const size_t some = pixels - p < PIXELS ? pixels - p : PIXELS;
+        const uint8_t *at[PIXELS];
+        vector acc[4];
+#pragma GCC unroll 4
+        for (size_t i = 0; i < PIXELS; i++) {
+            at[i] = columns;
+            columns += i < some ? job->stride : 0; /* behind the last pixel: anything readable */
+        }
+        for (size_t i = some; i < PIXELS; i++)
+            at[i] = at[0];
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++)
+            acc[i] = load_vector(job->constants + (i % VECTORS * CONSTANTS + BIAS) * LANES);
+        for (size_t s = 0; s < sets; s++)
+            add_products(acc, products, at, w + s * products * GROUP * ROWS * sizeof(weight));
+        undecided_mask undecided;
+        const vector out = rows_in_order(VECTORS, finish_quad(&f, acc, &c, &undecided));
+        store_rows(VECTORS, some, job->count, out, y, job->y_stride);
+        if (undecided != 0) {
+            int32_t sums[4 * LANES];
+            for (size_t i = 0; i < 4; i++)
+                memcpy(sums + i * LANES, &acc[i], VECTOR_BYTES);
+            decide(undecided, VECTORS, some, job->p, job->channel, job->count, sums, y,
+                   job->y_stride);
+        }
+    }
+}
+
+static TARGET void run_3_rows(const group_job *job, size_t pixels, int8_t *y)
+{
+    run_group(3 * ((3 + ROWS - 1) / ROWS), 1, job, pixels, y);
+}
+
+static TARGET void run_any(const group_job *job, size_t pixels, int8_t *y)
+{
+    run_group(job->products, job->sets, job, pixels, y);
+}
+
+/* `pixels` outputs of channels n ... n + count from their columns. */
+static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, size_t count,
+                             const uint8_t *columns, int8_t *y)
+{
+    const packed_header *header = d->packed;
+    const size_t sets = (size_t)header->sets, size = depthwise_group_size(d, sets);
+    const uint8_t *group = (const uint8_t *)(header + 1) + n / GROUP * size;
+    group_job job = {
+        .p = &d->params,
+        .stride = (shares_columns(d) ? d->stride : 0) * row_groups(d) * CHUNK_BYTES,
+        .products = d->kernel_w * row_groups(d),
+        .sets = sets,
+        .y_stride = d->channels,
+        .path = header->path,
+    };
+    for (size_t c = 0; c < count; c += GROUP, group += size, columns += GROUP * 4) {
+        job.columns = columns;
+        job.constants = (const int32_t *)(const void *)group;
+        job.channel = n + c;
+        job.count = count - c < GROUP ? count - c : GROUP;
+        if (d->kernel_h == 3 && d->kernel_w == 3 && sets == 1)
+            run_3_rows(&job, pixels, y + c);
+        else
+            run_any(&job, pixels, y + c);
     }
 }
 
 static TARGET void depthwise(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
                              ptrdiff_t left, int8_t *y, void *scratch)
 {
-    const packed_header *header = d->packed;
-    const size_t sets = (size_t)header->sets, size = depthwise_group_size(d, sets);
-    const uint8_t *group = (const uint8_t *)(header + 1);
-    for (size_t n = 0; n < d->channels; n += CHANNELS, group += size)
-        depthwise_group(d, pixels, rows, left, n, group, sets, header->path, y, scratch);
+    const size_t size = row_groups(d) * CHUNK_BYTES, step = d->stride;
+    const bool shares = shares_columns(d);
+    const size_t block = shares ? BLOCK : 1;
+    uint8_t *columns = scratch;
+
+    for (size_t n = 0; n < d->channels; n += CHUNK) {
+        const size_t count = d->channels - n < CHUNK ? d->channels - n : CHUNK;
+        size_t ready = 0;
+        for (size_t p = 0, some; p < pixels; p += some) {
+            some = pixels - p < block ? pixels - p : block;
+            const size_t needed = (some - 1) * step + d->kernel_w;
+            const ptrdiff_t at = left + (ptrdiff_t)(p * step);
+            fill_columns(d, rows, at + (ptrdiff_t)(ready * d->dilation), needed - ready, n, count,
+                         columns + ready * size);
+            run_chunk(d, some, n, count, columns, y + p * d->channels + n);
+            ready = shares && needed > some * step ? needed - some * step : 0;
+            if (ready > 0)
+                memmove(columns, columns + some * step * size, ready * size);
+        }
+    }
 }
 
 #endif

@@ -30,6 +30,8 @@ typedef struct quad_constants {
     __m256i factor[4], half[4];
 } quad_constants;
 
+typedef uint32_t undecided_mask; /* bit 8 j + i: lane i of vector j */
+
 /* Constants of a layer for all its quads. */
 typedef struct finisher {
     __m256i offset, low, high;
@@ -175,8 +177,10 @@ INLINE void store_rows(size_t vectors, size_t rows, size_t count, __m256i y, int
         _mm_storeu_si128((__m128i *)(void *)out, _mm256_castsi256_si128(y));
         if (rows > 1)
             _mm_storeu_si128((__m128i *)(void *)(out + stride), _mm256_extracti128_si256(y, 1));
-    } else if (count == 32 && vectors == 4) {
-        store_ymm(out, y);
+    } else if (count == 8 && vectors == 2) {
+        _mm_storel_epi64((__m128i *)(void *)out, _mm256_castsi256_si128(y));
+        if (rows > 1)
+            _mm_storel_epi64((__m128i *)(void *)(out + stride), _mm256_extracti128_si256(y, 1));
     } else {
         int8_t bytes[32];
         store_ymm(bytes, y);
