@@ -24,6 +24,7 @@ enum {
     GROUP = VECTORS * LANES,
     PIXELS = 4 / VECTORS, /* of a quad */
     VECTOR_BYTES = LANES * 4,
+    GROUP_MASK = (1 << GROUP) - 1,
     CHUNK_BYTES = CHUNK * 4 /* of a row group's columns: a dword a channel */
 };
 
@@ -140,20 +141,38 @@ typedef struct group_job {
     int32_t path;
 } group_job;
 
+/* A quad has PIXELS parts: pixels of one group, or groups of one pixel. Part i reads columns at[i]
+ * and weights w[i]. */
 INLINE void add_products(vector acc[4], size_t products, const uint8_t *const at[PIXELS],
-                         const uint8_t *w)
+                         const uint8_t *const w[PIXELS])
 {
 #pragma GCC unroll 6
     for (size_t k = 0; k < products; k++)
 #pragma GCC unroll 4
-        for (size_t j = 0; j < VECTORS; j++) {
-            const vector weights = load_vector(w + (k * VECTORS + j) * VECTOR_BYTES);
-            const size_t offset = k * CHUNK_BYTES + j * VECTOR_BYTES;
+        for (size_t j = 0; j < VECTORS; j++)
 #pragma GCC unroll 4
             for (size_t i = 0; i < PIXELS; i++)
-                acc[i * VECTORS + j] =
-                    dot(acc[i * VECTORS + j], load_vector(at[i] + offset), weights);
-        }
+                acc[i * VECTORS + j] = dot(acc[i * VECTORS + j],
+                                           load_vector(at[i] + k * CHUNK_BYTES + j * VECTOR_BYTES),
+                                           load_vector(w[i] + (k * VECTORS + j) * VECTOR_BYTES));
+}
+
+/* Parts i < some of a quad of sums to rows of y that lie y_step apart. */
+INLINE void finish_parts(const finisher *f, const quad_constants *c, const vector acc[4],
+                         size_t some, const group_job *job, int8_t *y, size_t y_step,
+                         size_t channel_step)
+{
+    undecided_mask undecided;
+    const vector out = rows_in_order(VECTORS, finish_quad(f, acc, c, &undecided));
+    store_rows(VECTORS, some, job->count, out, y, y_step);
+    if (undecided == 0)
+        return;
+    int32_t sums[4 * LANES];
+    for (size_t i = 0; i < 4; i++)
+        memcpy(sums + i * LANES, &acc[i], VECTOR_BYTES);
+    for (size_t i = 0; i < some; i++)
+        decide(undecided >> (i * GROUP) & GROUP_MASK, VECTORS, 1, job->p,
+               job->channel + i * channel_step, job->count, sums + i * GROUP, y + i * y_step, 0);
 }
 
 INLINE void run_group(const size_t products, const size_t sets, const group_job *job, size_t pixels,
@@ -161,46 +180,88 @@ INLINE void run_group(const size_t products, const size_t sets, const group_job 
 {
     const quad_constants c = load_constants(VECTORS, job->constants);
     const finisher f = make_finisher(job->path, job->p);
-    const uint8_t *w = (const uint8_t *)(job->constants + GROUP * CONSTANTS);
+    const uint8_t *weights = (const uint8_t *)(job->constants + GROUP * CONSTANTS);
     const uint8_t *columns = job->columns;
 
     for (size_t p = 0; p < pixels; p += PIXELS, y += PIXELS * job->y_stride) {
         const size_t some = pixels - p < PIXELS ? pixels - p : PIXELS;
-        const uint8_t *at[PIXELS];
+        const uint8_t *at[PIXELS], *w[PIXELS];
         vector acc[4];
 #pragma GCC unroll 4
         for (size_t i = 0; i < PIXELS; i++) {
-            at[i] = columns;
-            columns += i < some ? job->stride : 0; /* behind the last pixel: anything readable */
+            at[i] = i < some ? columns : at[0];
+            columns += job->stride;
         }
-        for (size_t i = some; i < PIXELS; i++)
-            at[i] = at[0];
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++)
             acc[i] = load_vector(job->constants + (i % VECTORS * CONSTANTS + BIAS) * LANES);
-        for (size_t s = 0; s < sets; s++)
-            add_products(acc, products, at, w + s * products * GROUP * ROWS * sizeof(weight));
-        undecided_mask undecided;
-        const vector out = rows_in_order(VECTORS, finish_quad(&f, acc, &c, &undecided));
-        store_rows(VECTORS, some, job->count, out, y, job->y_stride);
-        if (undecided != 0) {
-            int32_t sums[4 * LANES];
-            for (size_t i = 0; i < 4; i++)
-                memcpy(sums + i * LANES, &acc[i], VECTOR_BYTES);
-            decide(undecided, VECTORS, some, job->p, job->channel, job->count, sums, y,
-                   job->y_stride);
+        for (size_t s = 0; s < sets; s++) {
+#pragma GCC unroll 4
+            for (size_t i = 0; i < PIXELS; i++)
+                w[i] = weights + s * products * GROUP * ROWS * sizeof(weight);
+            add_products(acc, products, at, w);
         }
+        finish_parts(&f, &c, acc, some, job, y, job->y_stride, 0);
     }
 }
 
-static TARGET void run_3_rows(const group_job *job, size_t pixels, int8_t *y)
+/* A whole chunk for the pixels that do not fill a quad: PIXELS groups, `size` bytes apart, at once.
+ * A chunk is PIXELS groups. */
+INLINE void run_groups(const size_t products, const size_t sets, const group_job *job, size_t size,
+                       size_t pixels, int8_t *y)
 {
-    run_group(3 * ((3 + ROWS - 1) / ROWS), 1, job, pixels, y);
+    const finisher f = make_finisher(job->path, job->p);
+    quad_constants c;
+    const uint8_t *columns = job->columns, *group = (const uint8_t *)job->constants;
+#pragma GCC unroll 4
+    for (size_t i = 0; i < PIXELS; i++) {
+        const quad_constants one =
+            load_constants(VECTORS, (const int32_t *)(const void *)(group + i * size));
+#pragma GCC unroll 4
+        for (size_t j = 0; j < VECTORS; j++) {
+            c.factor[i * VECTORS + j] = one.factor[j];
+            c.half[i * VECTORS + j] = one.half[j];
+        }
+    }
+    for (size_t p = 0; p < pixels; p++, y += job->y_stride, columns += job->stride) {
+        const uint8_t *at[PIXELS], *w[PIXELS];
+        vector acc[4];
+#pragma GCC unroll 4
+        for (size_t i = 0; i < PIXELS; i++) {
+            const int32_t *constants = (const int32_t *)(const void *)(group + i * size);
+            at[i] = columns + i * GROUP * 4;
+#pragma GCC unroll 4
+            for (size_t j = 0; j < VECTORS; j++)
+                acc[i * VECTORS + j] = load_vector(constants + (j * CONSTANTS + BIAS) * LANES);
+        }
+        for (size_t s = 0; s < sets; s++) {
+#pragma GCC unroll 4
+            for (size_t i = 0; i < PIXELS; i++)
+                w[i] = group + i * size + GROUP * CONSTANTS * sizeof(int32_t)
+                       + s * products * GROUP * ROWS * sizeof(weight);
+            add_products(acc, products, at, w);
+        }
+        finish_parts(&f, &c, acc, PIXELS, job, y, GROUP, GROUP);
+    }
 }
 
-static TARGET void run_any(const group_job *job, size_t pixels, int8_t *y)
+/* Products of a 3 x 3 window. */
+enum { PRODUCTS_3 = 3 * ((3 + ROWS - 1) / ROWS) };
+
+static TARGET void run_pixels(const group_job *job, size_t pixels, int8_t *y)
 {
-    run_group(job->products, job->sets, job, pixels, y);
+    if (job->products == PRODUCTS_3 && job->sets == 1)
+        run_group(PRODUCTS_3, 1, job, pixels, y);
+    else
+        run_group(job->products, job->sets, job, pixels, y);
+}
+
+static TARGET void run_rest(const group_job *job, size_t size, size_t pixels, int8_t *y)
+{
+    if (job->products == PRODUCTS_3 && job->sets == 1)
+        run_groups(PRODUCTS_3, 1, job, size, pixels, y);
+    else
+        run_groups(job->products, job->sets, job, size, pixels, y);
 }
 
 /* `pixels` outputs of channels n ... n + count from their columns. */
@@ -218,15 +279,21 @@ static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, siz
         .y_stride = d->channels,
         .path = header->path,
     };
+    const size_t rest = count == CHUNK && CHUNK == PIXELS * GROUP ? pixels % PIXELS : 0;
+    if (rest > 0) {
+        const size_t done = pixels - rest;
+        job.columns = columns + done * job.stride;
+        job.constants = (const int32_t *)(const void *)group;
+        job.channel = n;
+        job.count = GROUP;
+        run_rest(&job, size, rest, y + done * d->channels);
+    }
     for (size_t c = 0; c < count; c += GROUP, group += size, columns += GROUP * 4) {
         job.columns = columns;
         job.constants = (const int32_t *)(const void *)group;
         job.channel = n + c;
         job.count = count - c < GROUP ? count - c : GROUP;
-        if (d->kernel_h == 3 && d->kernel_w == 3 && sets == 1)
-            run_3_rows(&job, pixels, y + c);
-        else
-            run_any(&job, pixels, y + c);
+        run_pixels(&job, pixels - rest, y + c);
     }
 }
 
