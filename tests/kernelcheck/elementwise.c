@@ -10,6 +10,8 @@
 /* Every tail up to 2 * 64 + 1, then anything up to a few thousand. */
 static size_t choose_length(kc_case *c)
 {
+    if (c->bench != NULL)
+        return c->bench->size[0];
     if (c->index % 2 == 0)
         return c->index / 2 % 130;
     return kc_log_below(&c->rng, 6000);
@@ -37,22 +39,31 @@ enum { IN_X1 = 1, IN_X2 = 2 };
 static void make_pair(kc_case *c, pair *t)
 {
     kc_rng *rng = &c->rng;
-    const size_t way = kc_below(rng, 10);
-    size_t in_place = kc_chance(rng, 70) ? 0 : IN_X1 + kc_below(rng, 2);
-    t->n = choose_length(c);
+    const size_t way = rng->usual ? 3 : kc_below(rng, 10);
+    size_t in_place = rng->usual || kc_chance(rng, 70) ? 0 : IN_X1 + kc_below(rng, 2);
+    const bool all = c->bench == NULL && way > 2 && c->index % 16 == 15;
+    t->n = all ? 65536 : choose_length(c);
     t->step1 = way != 1;
     t->step2 = way != 2;
     if (way == 0)
         t->step1 = t->step2 = 0;
     if ((in_place == IN_X1 && !t->step1) || (in_place == IN_X2 && !t->step2))
         in_place = 0;
-    const bool same = way > 2 && kc_chance(rng, 8);
+    const bool same = way > 2 && !rng->usual && kc_chance(rng, 8);
     kc_describe(c, "n %zu steps %zu, %zu y is %s", t->n, t->step1, t->step2,
                 in_place == 0       ? "apart"
                 : in_place == IN_X1 ? "x1"
                                     : "x2");
     t->x1 = operand(c, "x1", t->step1 ? t->n : 1, in_place == IN_X1 || (same && in_place));
     t->x2 = same ? t->x1 : operand(c, "x2", t->step2 ? t->n : 1, in_place == IN_X2);
+    if (all) { /* of each with each */
+        for (size_t i = 0; i < t->n; i++) {
+            t->x1[i] = (int8_t)(uint8_t)(i & 255);
+            if (!same)
+                t->x2[i] = (int8_t)(uint8_t)(i >> 8);
+        }
+        kc_describe(c, " all pairs");
+    }
     t->y = in_place == 0 ? kc_output(c, "y", t->n, 1) : in_place == IN_X1 ? t->x1 : t->x2;
     t->expected = kc_plain(0, t->n + 1);
     memcpy(t->expected, t->y, t->n);
@@ -60,12 +71,12 @@ static void make_pair(kc_case *c, pair *t)
 
 /* Scalar writes `expected` first, from the operands as they are; then the kernel. */
 #define CHECK_PAIR(c, t, slot, ...) \
-    (kc_seal(c), KC_CALL(c, "scalar", \
-                         (c)->scalar->slot((t)->n, (t)->x1, (t)->step1, (t)->x2, (t)->step2, \
-                                           (t)->expected __VA_ARGS__)) \
-                     && KC_CALL(c, "kernel", \
-                                (c)->tested->slot((t)->n, (t)->x1, (t)->step1, (t)->x2, \
-                                                  (t)->step2, (t)->y __VA_ARGS__)) \
+    (kc_seal(c), KC_TIMED(c, "scalar", \
+                          (c)->scalar->slot((t)->n, (t)->x1, (t)->step1, (t)->x2, (t)->step2, \
+                                            (t)->expected __VA_ARGS__)) \
+                     && KC_TIMED(c, "kernel", \
+                                 (c)->tested->slot((t)->n, (t)->x1, (t)->step1, (t)->x2, \
+                                                   (t)->step2, (t)->y __VA_ARGS__)) \
                      && kc_intact(c, "kernel") \
                      && kc_equal(c, "y", (t)->n, 1, (t)->n + 1, (t)->expected, (t)->y))
 
@@ -74,7 +85,7 @@ bool kc_add(kc_case *c)
 {
     kc_rng *rng = &c->rng;
     eq_add_params *p = kc_input(c, "params", sizeof *p, _Alignof(eq_add_params));
-    const bool usual = kc_chance(rng, 75);
+    const bool usual = rng->usual || kc_chance(rng, 75);
     pair t;
     make_pair(c, &t);
     *p = (eq_add_params){
@@ -158,7 +169,7 @@ bool kc_lut(kc_case *c)
 {
     kc_rng *rng = &c->rng;
     const size_t n = choose_length(c);
-    const bool in_place = kc_chance(rng, 40);
+    const bool in_place = !rng->usual && kc_chance(rng, 40);
     int8_t *table = kc_input(c, "table", 256, 1);
     kc_fill_s8(rng, KC_UNIFORM, 0, 256, table);
     kc_describe(c, "n %zu y is %s", n, in_place ? "x" : "apart");
@@ -168,7 +179,7 @@ bool kc_lut(kc_case *c)
             x[i] = (int8_t)(uint8_t)(i * 167);
     int8_t *y = in_place ? x : kc_output(c, "y", n, 1), *expected = kc_plain(0, n + 1);
     kc_seal(c);
-    return KC_CALL(c, "scalar", c->scalar->lut(n, x, expected, table))
-           && KC_CALL(c, "kernel", c->tested->lut(n, x, y, table)) && kc_intact(c, "kernel")
+    return KC_TIMED(c, "scalar", c->scalar->lut(n, x, expected, table))
+           && KC_TIMED(c, "kernel", c->tested->lut(n, x, y, table)) && kc_intact(c, "kernel")
            && kc_equal(c, "y", n, 1, n + 1, expected, y);
 }

@@ -25,6 +25,7 @@
 
 typedef struct kc_rng {
     uint64_t state;
+    bool usual; /* parameters of ordinary layers only: for timing */
 } kc_rng;
 
 uint64_t kc_next(kc_rng *rng);
@@ -48,12 +49,20 @@ typedef struct kc_buffer {
     bool sealed;
 } kc_buffer;
 
+/* A call to be timed. */
+typedef struct kc_bench {
+    const char *family;
+    size_t size[7]; /* as the family reads them */
+    bool r15;
+} kc_bench;
+
 typedef struct kc_case {
     const eq_kernels *scalar, *tested;
     const char *isa;
     kc_rng rng;
     size_t index;
     bool full;
+    const kc_bench *bench; /* NULL: a random case */
     kc_buffer buffers[KC_BUFFERS];
     size_t buffer_count;
     char shape[512];   /* what the case is, for people */
@@ -92,10 +101,27 @@ extern sigjmp_buf kc_jump;
 void kc_catch_signals(void);
 void kc_arm(const char *who);
 void kc_disarm(void);
-bool kc_crashed(kc_case *c); /* notes what and where; false */
+bool kc_crashed(kc_case *c);    /* notes what and where; false */
+bool kc_again(const char *who); /* times a call; false: enough, or nothing is being timed */
 /* Evaluates `call`; false if it raised a signal. `who` is "scalar" or "kernel". */
 #define KC_CALL(c, who, call) \
     (sigsetjmp(kc_jump, 0) == 0 ? (kc_arm(who), (void)(call), kc_disarm(), true) : kc_crashed(c))
+/* The same, over and over while it is being timed. */
+#define KC_TIMED(c, who, call) \
+    __extension__({ \
+        bool kc_good; \
+        if (sigsetjmp(kc_jump, 0) == 0) { \
+            kc_arm(who); \
+            do { \
+                (void)(call); \
+            } while (kc_again(who)); \
+            kc_disarm(); \
+            kc_good = true; \
+        } else { \
+            kc_good = kc_crashed(c); \
+        } \
+        kc_good; \
+    })
 
 /* ---- values (values.c) */
 
@@ -131,8 +157,36 @@ void kc_layer(kc_case *c, kc_filters *f, eq_channel_params *p, bool *extreme);
 int64_t kc_reach(const eq_channel_params *p, const kc_filters *f, size_t n);
 /* The largest over channels with bias; at most 2^31 - 1. */
 int64_t kc_bound(const eq_channel_params *p, const kc_filters *f);
-/* The least accumulator whose output before the clamp is at least q, and a little around it. */
+/* The least accumulator whose output before the clamp is at least q. */
 int32_t kc_threshold(const eq_channel_params *p, size_t n, int32_t q);
+/* A bias for which channel n's accumulator, `sum` without it, lies on a rounding threshold or next
+ * to it; stays as it is if there is none. */
+void kc_tie(kc_case *c, const kc_filters *f, const eq_channel_params *p, size_t n, int32_t sum);
+/* Bytes of a layout are multiples of EQ_PACK_ALIGN. */
+bool kc_check_size(kc_case *c, const char *what, size_t size);
+
+/* ---- layers (gemm.c, depthwise.c) */
+
+typedef struct kc_gemm_case {
+    kc_filters filters;
+    eq_gemm g;
+    eq_windows windows;
+    size_t pixels, first, end, y_stride;
+} kc_gemm_case;
+
+typedef struct kc_depthwise_case {
+    kc_filters filters;
+    eq_depthwise d;
+    const int8_t *const *rows;
+    size_t pixels;
+    ptrdiff_t left;
+} kc_depthwise_case;
+
+/* Packs, sizes and runs; y is that of pixel 0, channel 0. */
+bool kc_run_gemm(kc_case *c, const eq_kernels *k, const char *who, const kc_gemm_case *t,
+                 int8_t *y);
+bool kc_run_depthwise(kc_case *c, const eq_kernels *k, const char *who, const kc_depthwise_case *t,
+                      int8_t *y);
 
 /* ---- families */
 

@@ -10,19 +10,36 @@
 
 #include "core/cpu.h"
 
+#define ONE(slot, fast, full) \
+    { \
+        #slot, kc_##slot, fast, full, \
+        { \
+            KC_SLOT(slot) \
+        } \
+    }
+#define GEMM {KC_SLOT(gemm_pack), KC_SLOT(gemm_scratch), KC_SLOT(gemm)}
+#define DEPTHWISE {KC_SLOT(depthwise_pack), KC_SLOT(depthwise_scratch), KC_SLOT(depthwise)}
+
 const kc_family kc_families[] = {
-    {"gemm", kc_gemm, 3000, 100000, {KC_SLOT(gemm_pack), KC_SLOT(gemm_scratch), KC_SLOT(gemm)}},
-    {"depthwise",
-     kc_depthwise,
-     3000,
-     100000,
-     {KC_SLOT(depthwise_pack), KC_SLOT(depthwise_scratch), KC_SLOT(depthwise)}},
-    {"add", kc_add, 2000, 50000, {KC_SLOT(add)}},
-    {"mul", kc_mul, 2000, 50000, {KC_SLOT(mul)}},
-    {"maximum", kc_maximum, 1000, 20000, {KC_SLOT(maximum)}},
-    {"minimum", kc_minimum, 1000, 20000, {KC_SLOT(minimum)}},
-    {"prelu", kc_prelu, 2000, 50000, {KC_SLOT(prelu)}},
-    {"lut", kc_lut, 1000, 20000, {KC_SLOT(lut)}},
+    {"gemm", kc_gemm, 4000, 200000, GEMM},
+    {"gemm.requant", kc_gemm_requant, 6000, 400000, GEMM},
+    {"depthwise", kc_depthwise, 8000, 200000, DEPTHWISE},
+    {"depthwise.requant", kc_depthwise_requant, 4000, 200000, DEPTHWISE},
+    ONE(add, 6000, 200000),
+    ONE(mul, 6000, 200000),
+    ONE(maximum, 3000, 50000),
+    ONE(minimum, 3000, 50000),
+    ONE(prelu, 6000, 200000),
+    ONE(lut, 3000, 50000),
+    ONE(max_pool, 3000, 50000),
+    ONE(average_pool, 3000, 100000),
+    ONE(sum_rows, 3000, 50000),
+    ONE(sum, 2000, 20000),
+    ONE(bilinear, 4000, 100000),
+    ONE(bilinear_u8, 4000, 100000),
+    ONE(transpose, 9000, 100000),
+    ONE(softmax, 3000, 50000),
+    ONE(log_softmax, 3000, 50000),
 };
 const size_t kc_family_count = sizeof kc_families / sizeof kc_families[0];
 
@@ -95,6 +112,8 @@ static bool run_family(const kc_family *f, const char *isa, const eq_kernels *sc
         c.isa = isa;
         c.index = k;
         c.full = o->full;
+        c.bench = NULL;
+        c.rng.usual = false;
         c.rng.state = start_of(o->seed, f->name, k);
         c.buffer_count = 0;
         c.shape[0] = c.failure[0] = '\0';

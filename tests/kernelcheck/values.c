@@ -10,7 +10,7 @@
 
 enum kc_fill kc_any_fill(kc_rng *rng)
 {
-    return kc_chance(rng, 40) ? KC_UNIFORM : (enum kc_fill)kc_below(rng, KC_EXTREME);
+    return rng->usual || kc_chance(rng, 40) ? KC_UNIFORM : (enum kc_fill)kc_below(rng, KC_EXTREME);
 }
 
 const char *kc_fill_name(enum kc_fill fill)
@@ -48,23 +48,24 @@ void kc_fill_s8(kc_rng *rng, enum kc_fill fill, int32_t zero, size_t n, int8_t *
 
 int32_t kc_zero(kc_rng *rng)
 {
-    return kc_chance(rng, 50) ? kc_between(rng, -128, 127) : KC_ONE_OF(rng, -128, 0, 127);
+    return rng->usual || kc_chance(rng, 50) ? kc_between(rng, -128, 127)
+                                            : KC_ONE_OF(rng, -128, 0, 127);
 }
 
 void kc_activation(kc_rng *rng, int32_t *low, int32_t *high)
 {
     *low = -128;
     *high = 127;
-    if (kc_chance(rng, 30))
+    if (!rng->usual && kc_chance(rng, 30))
         *low = kc_between(rng, -128, 127);
-    if (kc_chance(rng, 30))
+    if (!rng->usual && kc_chance(rng, 30))
         *high = kc_between(rng, *low, 127);
 }
 
 /* Those with few bits meet ties: a * m is an odd multiple of 2^30. */
 int32_t kc_multiplier(kc_rng *rng)
 {
-    const size_t way = kc_below(rng, 20);
+    const size_t way = rng->usual ? 0 : kc_below(rng, 20);
     if (way < 12)
         return kc_between(rng, 1 << 30, INT32_MAX);
     if (way < 16)
@@ -79,7 +80,7 @@ int32_t kc_multiplier(kc_rng *rng)
 int32_t kc_exponent(kc_rng *rng, int64_t magnitude)
 {
     const int bits = eq_bit_length((uint64_t)magnitude);
-    const size_t way = kc_below(rng, 20);
+    const size_t way = rng->usual ? 0 : kc_below(rng, 20);
     if (way < 16)
         return eq_clamp(8 - bits + kc_between(rng, -3, 2), -31, 30);
     return way < 19 ? kc_between(rng, -31, 30) : KC_ONE_OF(rng, -31, 0, 1, 30);
@@ -128,8 +129,9 @@ static void one_sided(const kc_filters *f, int32_t zero)
 static void choose_requantization(kc_case *c, const kc_filters *f, eq_channel_params *p)
 {
     kc_rng *rng = &c->rng;
-    const size_t step = kc_chance(rng, 75), count = step ? f->channels : 1;
-    const bool r15 = kc_chance(rng, 35), odd = kc_chance(rng, 12);
+    const size_t step = rng->usual || kc_chance(rng, 75), count = step ? f->channels : 1;
+    const bool r15 = rng->usual ? c->bench->r15 : kc_chance(rng, 35);
+    const bool odd = !rng->usual && kc_chance(rng, 12);
     const int fraction = r15 ? kc_between(rng, 0, 6) : 0;
     const int32_t level = kc_between(rng, -4, 0); /* how much of its reach a sum uses, log2 */
     int32_t *m = kc_input(c, "multiplier", count * sizeof *m, sizeof *m);
@@ -144,7 +146,7 @@ static void choose_requantization(kc_case *c, const kc_filters *f, eq_channel_pa
         const int64_t reach = kc_reach(p, f, n) >> -level;
         if (r15) {
             const int fit = 8 + fraction - eq_bit_length((uint64_t)reach);
-            const bool any = odd || kc_chance(rng, 5);
+            const bool any = odd || (!rng->usual && kc_chance(rng, 5));
             e[n] = (int8_t)(any ? kc_between(rng, -31, 0)
                                 : eq_clamp(fit + kc_between(rng, -2, 1), -31, 0));
             m[n] = kc_chance(rng, 3)    ? 0
@@ -161,7 +163,7 @@ static void choose_requantization(kc_case *c, const kc_filters *f, eq_channel_pa
 static void choose_bias(kc_case *c, const kc_filters *f, eq_channel_params *p, bool extreme)
 {
     kc_rng *rng = &c->rng;
-    const size_t way = kc_below(rng, 10);
+    const size_t way = rng->usual ? 1 : kc_below(rng, 10);
     p->bias = NULL;
     if (way == 0 && !extreme)
         return;
@@ -178,11 +180,11 @@ static void choose_bias(kc_case *c, const kc_filters *f, eq_channel_params *p, b
 void kc_layer(kc_case *c, kc_filters *f, eq_channel_params *p, bool *extreme)
 {
     kc_rng *rng = &c->rng;
-    const enum kc_fill fill = kc_chance(rng, 5) ? KC_EXTREME : kc_any_fill(rng);
+    const enum kc_fill fill = !rng->usual && kc_chance(rng, 5) ? KC_EXTREME : kc_any_fill(rng);
     f->w = kc_input(c, "w", f->channels * f->weights, 1);
     memset(p, 0, sizeof *p);
     p->x_zero = kc_zero(rng);
-    p->w_zero = kc_chance(rng, 60) ? 0 : kc_zero(rng);
+    p->w_zero = rng->usual || kc_chance(rng, 60) ? 0 : kc_zero(rng);
     p->y_zero = kc_zero(rng);
     kc_activation(rng, &p->act_min, &p->act_max);
     *extreme = fill == KC_EXTREME;
@@ -227,4 +229,23 @@ int32_t kc_threshold(const eq_channel_params *p, size_t n, int32_t q)
             low = middle + 1;
     }
     return (int32_t)low;
+}
+
+/* A bias for which channel n's accumulator at pixel p lies on a rounding threshold or next to it.
+ */
+void kc_tie(kc_case *c, const kc_filters *f, const eq_channel_params *p, size_t n, int32_t sum)
+{
+    const int32_t q = kc_between(&c->rng, p->act_min, p->act_max + 1);
+    const int64_t acc = (int64_t)kc_threshold(p, n, q) + kc_between(&c->rng, -2, 2);
+    const int64_t bias = acc - sum, room = INT32_MAX - kc_reach(p, f, n);
+    if (bias >= -room && bias <= room)
+        ((int32_t *)(uintptr_t)p->bias)[n] = (int32_t)bias;
+}
+
+bool kc_check_size(kc_case *c, const char *what, size_t size)
+{
+    if (size % EQ_PACK_ALIGN == 0)
+        return true;
+    return kc_fail(c, "%s returned %zu, which is no multiple of %d", what, size,
+                   (int)EQ_PACK_ALIGN);
 }
