@@ -67,6 +67,9 @@ static inline int32_t requant_path(const eq_channel_params *p, size_t channels)
             return PATH_R31_EXACT;
         /* bound * m * 2^(e - 31) < 2^14 keeps the estimate below 2^30 units. */
         const uint64_t reach = ((uint64_t)p->bound * (uint64_t)p->multiplier[n]) >> 31;
+        /* Plus the zero point the output would leave int32, where the definition wraps. */
+        if (reach >> -e >= INT32_MAX - 256)
+            return PATH_R31_EXACT;
         if (reach >> -e >= (1 << 14) - 1)
             path = PATH_R31_WIDE;
     }
