@@ -144,6 +144,15 @@ int32_t kc_multiplier(kc_rng *rng);                  /* of R31: 0 or [2^30, 2^31
 int32_t kc_exponent(kc_rng *rng, int64_t magnitude); /* of R31, mostly to give int8 from it */
 void kc_activation(kc_rng *rng, int32_t *low, int32_t *high);
 
+enum kc_manner {
+    KC_PLAIN,   /* no left shifts, any multiplier */
+    KC_SPECIAL, /* multipliers 0, 2^30, 2^31 - 1 and those with few bits among them */
+    KC_ODD      /* any exponents too */
+};
+enum kc_manner kc_any_manner(kc_rng *rng);
+void kc_factor(kc_rng *rng, const eq_channel_params *p, enum kc_manner manner, int64_t reach,
+               int32_t *m, int8_t *e);
+
 /* Weight k of channel n is w[n * channel_stride + k * weight_stride]. */
 typedef struct kc_filters {
     int8_t *w;

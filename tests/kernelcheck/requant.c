@@ -27,19 +27,6 @@ static int64_t half_of(const eq_channel_params *p, size_t n)
     return p->arithmetic == EQ_ARITH_R15 ? ((int64_t)1 << -p->exponent[n * p->step]) >> 1 : 0;
 }
 
-static void choose_factor(kc_rng *rng, const sweep *s, int32_t *m, int8_t *e)
-{
-    if (s->p.arithmetic == EQ_ARITH_R31) {
-        *m = kc_multiplier(rng);
-        *e = (int8_t)kc_exponent(rng, s->limit);
-        return;
-    }
-    const int fit = 8 + s->p.fraction - eq_bit_length((uint64_t)s->limit);
-    *m = kc_chance(rng, 2) ? 0 : kc_between(rng, 1 << 14, 32767);
-    *e = (int8_t)(kc_chance(rng, 10) ? kc_between(rng, -31, 0)
-                                     : eq_clamp(fit + kc_between(rng, -3, 2), -31, 0));
-}
-
 static int64_t accumulator(kc_rng *rng, const sweep *s, size_t n, int64_t start)
 {
     const size_t q = n / AROUND;
@@ -51,7 +38,9 @@ static int64_t accumulator(kc_rng *rng, const sweep *s, size_t n, int64_t start)
     case ANY_THRESHOLDS:
         return (int64_t)kc_threshold(&s->p, n, kc_between(rng, -128, 128)) + kc_between(rng, -2, 2);
     case NEIGHBOURS: return start + (int64_t)n;
-    default: /* few bits, and next to those */
+    default: /* the ends; few bits, and next to those */
+        if (n % 4 == 0)
+            return (n & 4 ? -1 : 1) * (s->limit - kc_between(rng, 0, 300));
         return (int64_t)(kc_between(rng, -127, 127) * ((int64_t)1 << shift))
                + kc_between(rng, -1, 1);
     }
@@ -61,11 +50,12 @@ static int64_t accumulator(kc_rng *rng, const sweep *s, size_t n, int64_t start)
 static void make_sweep(kc_case *c, sweep *s)
 {
     kc_rng *rng = &c->rng;
+    const enum kc_manner manner = kc_any_manner(rng);
     const bool r15 = kc_chance(rng, 35);
     memset(s, 0, sizeof *s);
     s->way = (enum way)(c->index % 4);
     s->channels = s->way == ALL_THRESHOLDS ? AROUND * OUTPUTS : 1024 + kc_below(rng, 300);
-    s->limit = ((int64_t)1 << kc_between(rng, 3, 31)) - 1;
+    s->limit = ((int64_t)1 << (kc_chance(rng, 10) ? 31 : kc_between(rng, 3, 31))) - 1;
     s->p.arithmetic = r15 ? EQ_ARITH_R15 : EQ_ARITH_R31;
     s->p.fraction = r15 ? kc_between(rng, 0, 6) : 0;
     s->p.step = s->way == ANY_THRESHOLDS || kc_chance(rng, 30);
@@ -83,7 +73,7 @@ static void make_sweep(kc_case *c, sweep *s)
     s->p.exponent = s->e;
     for (size_t n = 0; n < count; n++)
         if (n == 0 || s->way == ANY_THRESHOLDS) {
-            choose_factor(rng, s, &s->m[n], &s->e[n]);
+            kc_factor(rng, &s->p, manner, s->limit, &s->m[n], &s->e[n]);
         } else {
             s->m[n] = s->m[0];
             s->e[n] = s->e[0];

@@ -116,7 +116,7 @@ int64_t kc_bound(const eq_channel_params *p, const kc_filters *f)
     return largest;
 }
 
-/* Channel n's weights all on one side of the zero point, even channels above. */
+/* Channel n's weights all on one side of the zero point where possible, even channels above. */
 static void one_sided(const kc_filters *f, int32_t zero)
 {
     for (size_t n = 0; n < f->channels; n++)
@@ -126,38 +126,50 @@ static void one_sided(const kc_filters *f, int32_t zero)
                                                                                         : 127);
 }
 
+/* One factor of R31 or R15 for sums up to `reach`, about int8 unless `manner` is ODD. */
+void kc_factor(kc_rng *rng, const eq_channel_params *p, enum kc_manner manner, int64_t reach,
+               int32_t *m, int8_t *e)
+{
+    const bool r15 = p->arithmetic == EQ_ARITH_R15;
+    const int fit = 8 + p->fraction - eq_bit_length((uint64_t)reach) + kc_between(rng, -3, 2);
+    const int highest = r15 || manner != KC_ODD ? 0 : 30;
+    *e = (int8_t)(manner == KC_ODD && kc_chance(rng, 50) ? kc_between(rng, -31, highest)
+                                                         : eq_clamp(fit, -31, highest));
+    if (manner == KC_ODD && kc_chance(rng, 10))
+        *e = 0;
+    if (r15)
+        *m = manner != KC_PLAIN && kc_chance(rng, 3)    ? 0
+             : manner != KC_PLAIN && kc_chance(rng, 15) ? KC_ONE_OF(rng, 1 << 14, 32767)
+                                                        : kc_between(rng, 1 << 14, 32767);
+    else
+        *m = manner == KC_PLAIN ? kc_between(rng, 1 << 30, INT32_MAX) : kc_multiplier(rng);
+}
+
+/* A kernel may take a slower way for a whole layer because of one odd channel. */
+enum kc_manner kc_any_manner(kc_rng *rng)
+{
+    const size_t way = rng->usual ? 0 : kc_below(rng, 10);
+    return way < 4 ? KC_PLAIN : way < 8 ? KC_SPECIAL : KC_ODD;
+}
+
 static void choose_requantization(kc_case *c, const kc_filters *f, eq_channel_params *p)
 {
     kc_rng *rng = &c->rng;
+    const enum kc_manner manner = kc_any_manner(rng);
     const size_t step = rng->usual || kc_chance(rng, 75), count = step ? f->channels : 1;
     const bool r15 = rng->usual ? c->bench->r15 : kc_chance(rng, 35);
-    const bool odd = !rng->usual && kc_chance(rng, 12);
-    const int fraction = r15 ? kc_between(rng, 0, 6) : 0;
-    const int32_t level = kc_between(rng, -4, 0); /* how much of its reach a sum uses, log2 */
+    const int level = kc_between(rng, 0, 4); /* how little of its reach a sum uses, log2 */
     int32_t *m = kc_input(c, "multiplier", count * sizeof *m, sizeof *m);
     int8_t *e = kc_input(c, "exponent", count, 1);
 
     p->multiplier = m;
     p->exponent = e;
     p->step = step;
-    p->arithmetic = EQ_ARITH_R31; /* so that the reach holds no half */
-    p->fraction = fraction;
-    for (size_t n = 0; n < count; n++) {
-        const int64_t reach = kc_reach(p, f, n) >> -level;
-        if (r15) {
-            const int fit = 8 + fraction - eq_bit_length((uint64_t)reach);
-            const bool any = odd || (!rng->usual && kc_chance(rng, 5));
-            e[n] = (int8_t)(any ? kc_between(rng, -31, 0)
-                                : eq_clamp(fit + kc_between(rng, -2, 1), -31, 0));
-            m[n] = kc_chance(rng, 3)    ? 0
-                   : kc_chance(rng, 80) ? kc_between(rng, 1 << 14, 32767)
-                                        : KC_ONE_OF(rng, 1 << 14, 32767);
-        } else {
-            m[n] = kc_multiplier(rng);
-            e[n] = (int8_t)(odd ? kc_between(rng, -31, 30) : kc_exponent(rng, reach));
-        }
-    }
+    p->fraction = r15 ? kc_between(rng, 0, 6) : 0;
     p->arithmetic = r15 ? EQ_ARITH_R15 : EQ_ARITH_R31;
+    memset(e, 0, count);
+    for (size_t n = 0; n < count; n++)
+        kc_factor(rng, p, manner, kc_reach(p, f, n) >> level, &m[n], &e[n]);
 }
 
 static void choose_bias(kc_case *c, const kc_filters *f, eq_channel_params *p, bool extreme)
@@ -172,7 +184,9 @@ static void choose_bias(kc_case *c, const kc_filters *f, eq_channel_params *p, b
         const int64_t reach = kc_reach(p, f, n), room = INT32_MAX - reach;
         const int64_t usual = way < 8 ? reach / 2 + 100 : room >> kc_below(rng, 31);
         const int32_t most = (int32_t)(usual < room ? usual : room);
-        bias[n] = extreme ? (n & 1 ? -(int32_t)room : (int32_t)room) : kc_between(rng, -most, most);
+        /* in the direction of products with KC_EXTREME's inputs */
+        const bool down = (n & 1) != (p->x_zero >= 0);
+        bias[n] = extreme ? (int32_t)(down ? -room : room) : kc_between(rng, -most, most);
     }
     p->bias = bias;
 }
