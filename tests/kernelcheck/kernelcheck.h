@@ -58,7 +58,6 @@ typedef struct kc_bench {
 
 typedef struct kc_case {
     const eq_kernels *scalar, *tested;
-    const char *isa;
     kc_rng rng;
     size_t index;
     bool full;
@@ -209,6 +208,20 @@ typedef struct kc_family {
 
 extern const kc_family kc_families[];
 extern const size_t kc_family_count;
+const kc_family *kc_find(const char *name); /* NULL if there is none */
+/* Whether a and b have the same slots of the family. */
+bool kc_same(const kc_family *f, const eq_kernels *a, const eq_kernels *b);
+/* Cases [first, end) until one fails; c then says which and why. */
+bool kc_run_cases(kc_case *c, const kc_family *f, const eq_kernels *scalar,
+                  const eq_kernels *tested, uint64_t seed, size_t first, size_t end);
+
+/* Whether the harness finds faults put into scalar kernels (selftest.c). */
+bool kc_self_test(uint64_t seed);
+/* Times `family` (NULL: all) of one table on layers of known networks (bench.c). */
+bool kc_bench_table(const char *isa, const char *family, const eq_kernels *scalar,
+                    const eq_kernels *tested, bool json);
+void kc_bench_begin(bool json);
+void kc_bench_end(bool json);
 
 bool kc_gemm(kc_case *c);
 bool kc_gemm_requant(kc_case *c);

@@ -44,25 +44,35 @@ const kc_family kc_families[] = {
 const size_t kc_family_count = sizeof kc_families / sizeof kc_families[0];
 
 static const char help[] =
-    "kernelcheck: every kernel slot against scalar, byte for byte\n"
+    "kernelcheck: every kernel slot of every instruction set against scalar, byte for byte\n"
     "\n"
-    "  --isa NAME     this instruction set only\n"
+    "  --isa NAME     this instruction set only; NAME- is it on a machine with nothing beyond it\n"
     "  --slot NAME    this family of slots only, as the output calls it\n"
     "  --seed N       other random cases (1)\n"
     "  --cases N      so many of each family\n"
     "  --case K       the K-th case only\n"
-    "  --full         many more cases\n"
+    "  --full         many more cases: an hour\n"
+    "  --list         the instruction sets, and what fills which slots\n"
+    "  --self-test    whether faults put into kernels are found\n"
+    "  --bench        times instead, on layers of known networks; % of the measured peak of the\n"
+    "                 instruction set's multiply-add\n"
+    "  --json         for programs, with --bench\n"
     "\n"
-    "kernelcheck                                      all, in some seconds\n"
+    "kernelcheck                                      all, in half a minute\n"
     "kernelcheck --isa avx2 --slot gemm --cases 50000\n"
-    "kernelcheck --isa avx2 --slot gemm --case 1234   what a failure tells to repeat\n";
+    "kernelcheck --isa avx2 --slot gemm --case 1234   what a failure tells to repeat\n"
+    "kernelcheck --bench --isa avx2 --slot depthwise\n"
+    "\n"
+    "Exit code 1: a slot differs, touches what is not its own, or crashes.\n";
 
 typedef struct options {
     const char *isa, *slot;
     uint64_t seed;
     size_t cases, only;
-    bool full, has_only;
+    bool full, has_only, list, bench, json, self_test;
 } options;
+
+/* ---- families */
 
 typedef void (*slot)(void);
 
@@ -73,12 +83,36 @@ static slot slot_of(const eq_kernels *k, size_t number)
     return all[number - 1];
 }
 
-static bool same(const kc_family *f, const eq_kernels *a, const eq_kernels *b)
+const kc_family *kc_find(const char *name)
+{
+    for (size_t i = 0; i < kc_family_count; i++)
+        if (strcmp(kc_families[i].name, name) == 0)
+            return &kc_families[i];
+    return NULL;
+}
+
+bool kc_same(const kc_family *f, const eq_kernels *a, const eq_kernels *b)
 {
     for (size_t i = 0; i < 3; i++)
         if (f->slots[i] != 0 && slot_of(a, f->slots[i]) != slot_of(b, f->slots[i]))
             return false;
     return true;
+}
+
+/* A slot without a family would never be compared. */
+static bool all_slots_listed(void)
+{
+    bool listed[EQ_SLOTS] = {false}, good = true;
+    for (size_t i = 0; i < kc_family_count; i++)
+        for (size_t k = 0; k < 3; k++)
+            if (kc_families[i].slots[k] != 0)
+                listed[kc_families[i].slots[k] - 1] = true;
+    for (size_t s = 0; s < EQ_SLOTS; s++)
+        if (!listed[s]) {
+            printf("slot %zu of eq_kernels has no family in kernelcheck: FAIL\n", s);
+            good = false;
+        }
+    return good;
 }
 
 static uint64_t start_of(uint64_t seed, const char *name, size_t index)
@@ -89,6 +123,23 @@ static uint64_t start_of(uint64_t seed, const char *name, size_t index)
     return h + index * UINT64_C(0xD1342543DE82EF95);
 }
 
+bool kc_run_cases(kc_case *c, const kc_family *f, const eq_kernels *scalar,
+                  const eq_kernels *tested, uint64_t seed, size_t first, size_t end)
+{
+    c->scalar = scalar;
+    c->tested = tested;
+    c->bench = NULL;
+    for (size_t k = first; k < end; k++) {
+        c->index = k;
+        c->rng = (kc_rng){start_of(seed, f->name, k), false};
+        c->buffer_count = 0;
+        c->shape[0] = c->failure[0] = '\0';
+        if (!f->run(c))
+            return false;
+    }
+    return true;
+}
+
 static double seconds(void)
 {
     struct timespec t;
@@ -96,37 +147,57 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Runs cases until the first failure. */
-static bool run_family(const kc_family *f, const char *isa, const eq_kernels *scalar,
-                       const eq_kernels *tested, const options *o)
+static bool check_family(const kc_family *f, const char *isa, const eq_kernels *scalar,
+                         const eq_kernels *tested, const options *o)
 {
     static kc_case c;
     const double begin = seconds();
     const size_t cases = o->cases ? o->cases : o->full ? f->full : f->fast;
     const size_t first = o->has_only ? o->only : 0, end = o->has_only ? first + 1 : cases;
-    bool good = true;
-    size_t k = first;
-    for (; k < end && good; k++) {
-        c.scalar = scalar;
-        c.tested = tested;
-        c.isa = isa;
-        c.index = k;
-        c.full = o->full;
-        c.bench = NULL;
-        c.rng.usual = false;
-        c.rng.state = start_of(o->seed, f->name, k);
-        c.buffer_count = 0;
-        c.shape[0] = c.failure[0] = '\0';
-        good = f->run(&c);
-    }
-    printf("%-11s %-18s %7zu cases  %s %6.2f s\n", isa, f->name, k - first, good ? "PASS" : "FAIL",
-           seconds() - begin);
+    c.full = o->full;
+    const bool good = kc_run_cases(&c, f, scalar, tested, o->seed, first, end);
+    printf("%-11s %-18s %7zu cases  %s %6.2f s\n", isa, f->name,
+           good ? end - first : c.index + 1 - first, good ? "PASS" : "FAIL", seconds() - begin);
     if (!good)
         printf("    %s\n    case: %s\n    again: kernelcheck --seed %llu --isa %s --slot %s --case "
-               "%zu\n",
-               c.failure, c.shape, (unsigned long long)o->seed, isa, f->name, k - 1);
+               "%zu%s\n",
+               c.failure, c.shape, (unsigned long long)o->seed, isa, f->name, c.index,
+               o->full ? " --full" : "");
     fflush(stdout);
     return good;
+}
+
+/* ---- tables: of each instruction set, with all features of the machine and with what it needs */
+
+typedef struct table {
+    char name[32];
+    bool supported;
+    eq_kernel_table t;
+} table;
+
+static const uint32_t needs[EQ_ISA_COUNT] = {
+#define EQ_ISA(name, needed) needed,
+#include "kernels/isa.def"
+#undef EQ_ISA
+};
+
+static size_t make_tables(table tables[2 * EQ_ISA_COUNT])
+{
+    const uint32_t features = eq_cpu_features();
+    size_t count = 0;
+    for (uint32_t isa = 0; isa < EQ_ISA_COUNT; isa++) {
+        table *a = &tables[count++];
+        eq_kernels_select(&a->t, isa, features);
+        snprintf(a->name, sizeof a->name, "%s", eq_isa_name(isa));
+        a->supported = a->t.isa == isa;
+        if (isa == 0 || !a->supported || needs[isa] == features)
+            continue;
+        table *b = &tables[count++];
+        eq_kernels_select(&b->t, isa, needs[isa]);
+        snprintf(b->name, sizeof b->name, "%s-", eq_isa_name(isa));
+        b->supported = true;
+    }
+    return count;
 }
 
 static bool wanted(const char *name, const char *given)
@@ -134,67 +205,120 @@ static bool wanted(const char *name, const char *given)
     return given == NULL || strcmp(name, given) == 0;
 }
 
-/* Each instruction set's table; a family whose slots were proven as a lower one's is passed over.
- */
-static bool run_all(const options *o)
+/* A family whose slots were proven in a table before is passed over. */
+static bool check_tables(const table *tables, size_t count, const options *o)
 {
-    const uint32_t features = eq_cpu_features();
-    eq_kernel_table tables[EQ_ISA_COUNT];
-    bool done[EQ_ISA_COUNT] = {false}, good = true;
-    for (uint32_t isa = 0; isa < EQ_ISA_COUNT; isa++) {
-        eq_kernels_select(&tables[isa], isa, features);
-        if (!wanted(eq_isa_name(isa), o->isa))
+    bool good = all_slots_listed();
+    size_t checked = 0;
+    for (size_t t = 0; t < count; t++) {
+        if (!wanted(tables[t].name, o->isa))
             continue;
-        if (tables[isa].isa != isa) {
-            printf("%-11s not on this machine\n", eq_isa_name(isa));
+        if (!tables[t].supported) {
+            printf("%-11s not on this machine\n", tables[t].name);
+            checked += o->isa == NULL;
             continue;
         }
-        done[isa] = true;
+        checked++;
         for (size_t i = 0; i < kc_family_count; i++) {
             const kc_family *f = &kc_families[i];
-            bool proven = isa != 0 && same(f, &tables[0].slots, &tables[isa].slots);
-            for (uint32_t lower = 0; lower < isa && !proven; lower++)
-                proven = done[lower] && same(f, &tables[lower].slots, &tables[isa].slots);
+            const eq_kernels *scalar = &tables[0].t.slots, *tested = &tables[t].t.slots;
+            bool proven = t != 0 && kc_same(f, scalar, tested);
+            for (size_t lower = 0; lower < t && !proven; lower++)
+                proven = wanted(tables[lower].name, o->isa) && tables[lower].supported
+                         && kc_same(f, &tables[lower].t.slots, tested);
             if (!proven && wanted(f->name, o->slot))
-                good &= run_family(f, eq_isa_name(isa), &tables[0].slots, &tables[isa].slots, o);
+                good &= check_family(f, tables[t].name, scalar, tested, o);
         }
     }
+    if (checked == 0)
+        printf("nothing was checked: no instruction set %s here\n", o->isa);
+    return good && checked > 0;
+}
+
+static bool bench_tables(const table *tables, size_t count, const options *o)
+{
+    bool good = true;
+    kc_bench_begin(o->json);
+    for (size_t t = 0; t < count; t++)
+        if (wanted(tables[t].name, o->isa) && tables[t].supported
+            && (o->isa != NULL || strchr(tables[t].name, '-') == NULL))
+            good &= kc_bench_table(tables[t].name, o->slot, &tables[0].t.slots, &tables[t].t.slots,
+                                   o->json);
+    kc_bench_end(o->json);
     return good;
+}
+
+static void list_tables(const table *tables, size_t count)
+{
+    for (size_t t = 0; t < count; t++) {
+        printf("%-11s%s", tables[t].name, tables[t].supported ? "" : " not on this machine");
+        for (size_t i = 0; i < kc_family_count && tables[t].supported; i++) {
+            const uint8_t isa = tables[t].t.isa_of[kc_families[i].slots[0] - 1];
+            if (strchr(kc_families[i].name, '.') == NULL && (isa != 0 || t == 0))
+                printf(" %s:%s", kc_families[i].name, eq_isa_name(isa));
+        }
+        printf("\n");
+    }
+}
+
+/* ---- options */
+
+static bool parse(int argc, char **argv, options *o)
+{
+    const struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {{"--full", &o->full},
+                 {"--list", &o->list},
+                 {"--bench", &o->bench},
+                 {"--json", &o->json},
+                 {"--self-test", &o->self_test}};
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i];
+        bool found = false;
+        for (size_t k = 0; k < sizeof flags / sizeof flags[0]; k++)
+            if (strcmp(name, flags[k].name) == 0)
+                found = *flags[k].flag = true;
+        if (found)
+            continue;
+        if (i + 1 == argc)
+            return false;
+        const char *value = argv[++i];
+        if (strcmp(name, "--isa") == 0)
+            o->isa = value;
+        else if (strcmp(name, "--slot") == 0)
+            o->slot = value;
+        else if (strcmp(name, "--seed") == 0)
+            o->seed = strtoull(value, NULL, 0);
+        else if (strcmp(name, "--cases") == 0)
+            o->cases = (size_t)strtoull(value, NULL, 0);
+        else if (strcmp(name, "--case") == 0)
+            o->has_only = true, o->only = (size_t)strtoull(value, NULL, 0);
+        else
+            return false;
+    }
+    return o->slot == NULL || kc_find(o->slot) != NULL;
 }
 
 int main(int argc, char **argv)
 {
+    static table tables[2 * EQ_ISA_COUNT];
     options o = {.seed = 1};
-    for (int i = 1; i < argc; i++) {
-        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-        if (strcmp(name, "--help") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
-        if (strcmp(name, "--full") == 0) {
-            o.full = true;
-            continue;
-        }
-        if (value == NULL) {
-            fprintf(stderr, "kernelcheck: %s: see --help\n", name);
-            return 2;
-        }
-        i++;
-        if (strcmp(name, "--isa") == 0)
-            o.isa = value;
-        else if (strcmp(name, "--slot") == 0)
-            o.slot = value;
-        else if (strcmp(name, "--seed") == 0)
-            o.seed = strtoull(value, NULL, 0);
-        else if (strcmp(name, "--cases") == 0)
-            o.cases = strtoull(value, NULL, 0);
-        else if (strcmp(name, "--case") == 0)
-            o.has_only = true, o.only = strtoull(value, NULL, 0);
-        else {
-            fprintf(stderr, "kernelcheck: unknown option %s: see --help\n", name);
-            return 2;
-        }
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        fputs(help, stdout);
+        return 0;
     }
+    if (!parse(argc, argv, &o)) {
+        fputs(help, stderr);
+        return 2;
+    }
+    const size_t count = make_tables(tables);
     kc_catch_signals();
-    return run_all(&o) ? 0 : 1;
+    if (o.list) {
+        list_tables(tables, count);
+        return 0;
+    }
+    if (o.self_test)
+        return kc_self_test(o.seed) ? 0 : 1;
+    return (o.bench ? bench_tables(tables, count, &o) : check_tables(tables, count, &o)) ? 0 : 1;
 }

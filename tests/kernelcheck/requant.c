@@ -78,6 +78,10 @@ static void make_sweep(kc_case *c, sweep *s)
             s->m[n] = s->m[0];
             s->e[n] = s->e[0];
         }
+    if (s->way == ANYWHERE && !r15 && s->limit == INT32_MAX) { /* outputs up to int32's ends */
+        s->m[0] = INT32_MAX;
+        s->e[0] = 0;
+    }
     const int64_t start = kc_chance(rng, 30)
                               ? -(int64_t)s->channels / 2
                               : (int64_t)(kc_next(rng) >> 2) % (2 * s->limit + 1) - s->limit;
