@@ -11,55 +11,55 @@ static size_t least(size_t a, size_t b)
 }
 
 typedef struct gemm_shape {
-    size_t channels, runs, length, pieces, pixels;
+    size_t channels, runs, length, pixels;
 } gemm_shape;
 
 /* Layers of real networks; pixels as conv.c lists them, at most 24. */
 static const gemm_shape real_gemms[] = {
     /* MobileNetV2 */
-    {32, 3, 9, 3, 24},
-    {16, 1, 32, 1, 24},
-    {96, 1, 16, 1, 24},
-    {24, 1, 96, 1, 24},
-    {144, 1, 24, 1, 24},
-    {32, 1, 144, 1, 24},
-    {192, 1, 32, 1, 24},
-    {64, 1, 192, 1, 24},
-    {384, 1, 64, 1, 24},
-    {96, 1, 384, 1, 24},
-    {576, 1, 96, 1, 24},
-    {160, 1, 576, 1, 24},
-    {960, 1, 160, 1, 24},
-    {320, 1, 960, 1, 24},
-    {1280, 1, 320, 1, 24},
-    {1001, 1, 1280, 1, 1},
+    {32, 3, 9, 24},
+    {16, 1, 32, 24},
+    {96, 1, 16, 24},
+    {24, 1, 96, 24},
+    {144, 1, 24, 24},
+    {32, 1, 144, 24},
+    {192, 1, 32, 24},
+    {64, 1, 192, 24},
+    {384, 1, 64, 24},
+    {96, 1, 384, 24},
+    {576, 1, 96, 24},
+    {160, 1, 576, 24},
+    {960, 1, 160, 24},
+    {320, 1, 960, 24},
+    {1280, 1, 320, 24},
+    {1001, 1, 1280, 1},
     /* MobileNetV1 0.25 */
-    {8, 3, 9, 3, 24},
-    {16, 1, 8, 1, 24},
-    {32, 1, 16, 1, 24},
-    {64, 1, 64, 1, 24},
-    {128, 1, 128, 1, 24},
-    {256, 1, 256, 1, 9},
-    {2, 1, 256, 1, 1},
+    {8, 3, 9, 24},
+    {16, 1, 8, 24},
+    {32, 1, 16, 24},
+    {64, 1, 64, 24},
+    {128, 1, 128, 24},
+    {256, 1, 256, 9},
+    {2, 1, 256, 1},
     /* ResNet8 */
-    {16, 3, 9, 3, 24},
-    {16, 3, 48, 3, 24},
-    {32, 3, 48, 3, 24},
-    {32, 1, 16, 1, 24},
-    {32, 3, 96, 3, 24},
-    {64, 3, 96, 3, 24},
-    {64, 3, 192, 3, 24},
-    {10, 1, 64, 1, 1},
+    {16, 3, 9, 24},
+    {16, 3, 48, 24},
+    {32, 3, 48, 24},
+    {32, 1, 16, 24},
+    {32, 3, 96, 24},
+    {64, 3, 96, 24},
+    {64, 3, 192, 24},
+    {10, 1, 64, 1},
     /* DS-CNN */
-    {64, 10, 4, 4, 24},
-    {64, 1, 64, 1, 24},
-    {12, 1, 64, 1, 1},
+    {64, 10, 4, 24},
+    {64, 1, 64, 24},
+    {12, 1, 64, 1},
     /* autoencoder */
-    {128, 1, 640, 1, 1},
-    {128, 1, 128, 1, 1},
-    {8, 1, 128, 1, 1},
-    {128, 1, 8, 1, 1},
-    {640, 1, 128, 1, 1},
+    {128, 1, 640, 1},
+    {128, 1, 128, 1},
+    {8, 1, 128, 1},
+    {128, 1, 8, 1},
+    {640, 1, 128, 1},
 };
 
 /* One case in four is a real layer; the others run through all tails of tiles up to 32 x 64. */
@@ -69,17 +69,16 @@ static gemm_shape choose_gemm(kc_case *c)
     const size_t real = sizeof real_gemms / sizeof real_gemms[0];
     if (c->bench != NULL) {
         const size_t *size = c->bench->size;
-        return (gemm_shape){size[0], size[1], size[2], size[3], size[4]};
+        return (gemm_shape){size[0], size[1], size[2], size[3]};
     }
     if (c->index % 4 == 3)
         return real_gemms[c->index / 4 % real];
     if (c->index % 4 == 2)
         return (gemm_shape){1 + kc_log_below(rng, 300), 1 + kc_log_below(rng, 12),
-                            1 + kc_log_below(rng, 150), 1 + kc_log_below(rng, 4),
-                            1 + kc_log_below(rng, 60)};
+                            1 + kc_log_below(rng, 150), 1 + kc_log_below(rng, 60)};
     const size_t i = c->index / 4 * 2 + c->index % 4;
     return (gemm_shape){1 + i % 131, kc_chance(rng, 70) ? 1 : 1 + kc_below(rng, 9), 1 + i * 7 % 67,
-                        1, 1 + i * 5 % 33};
+                        1 + i * 5 % 33};
 }
 
 /* x: a single run a pixel, at a distance that may be shorter than the run. */
@@ -94,15 +93,15 @@ static void dense_windows(kc_case *c, kc_gemm_case *t, enum kc_fill fill)
     const int8_t **list = kc_input(c, "list of windows", sizeof *list, sizeof *list);
     kc_fill_s8(&c->rng, fill, t->g.params.x_zero, size, x);
     list[0] = x;
-    t->windows = (eq_windows){(const int8_t *const *)list, step, 1};
+    t->windows = (eq_windows){(const int8_t *const *)list, step};
     kc_describe(c, " dense, step %zu", step);
 }
 
-/* Pieces anywhere in x, often at its ends, or windows that move on evenly; some are padding. */
-static void listed_windows(kc_case *c, kc_gemm_case *t, size_t pieces, enum kc_fill fill)
+/* Runs anywhere in x, often at its ends, or windows that move on evenly; some are padding. */
+static void listed_windows(kc_case *c, kc_gemm_case *t, enum kc_fill fill)
 {
     kc_rng *rng = &c->rng;
-    const size_t length = t->g.length / pieces, taps = t->g.runs * pieces;
+    const size_t length = t->g.length, taps = t->g.runs;
     const bool even = rng->usual || kc_chance(rng, 40);
     const size_t padding_percent = rng->usual || kc_chance(rng, 50) ? 0 : kc_below(rng, 60);
     const size_t move = rng->usual ? length : kc_below(rng, 2 * length + 1);
@@ -123,16 +122,15 @@ static void listed_windows(kc_case *c, kc_gemm_case *t, size_t pieces, enum kc_f
                 at = least(p * move + k * length, most - length);
             list[p * taps + k] = kc_chance(rng, padding_percent) ? padding : x + at;
         }
-    t->windows = (eq_windows){(const int8_t *const *)list, 0, pieces};
-    kc_describe(c, " listed%s, %zu pieces, %zu%% padding", even ? " evenly" : "", pieces,
-                padding_percent);
+    t->windows = (eq_windows){(const int8_t *const *)list, 0};
+    kc_describe(c, " listed%s, %zu%% padding", even ? " evenly" : "", padding_percent);
 }
 
 /* sum of (x - x_zero) * (w - w_zero) of a window */
 static int32_t window_sum(const kc_gemm_case *t, size_t p, size_t n)
 {
     const eq_gemm *g = &t->g;
-    const size_t length = g->length / t->windows.pieces, taps = g->runs * t->windows.pieces;
+    const size_t length = g->length, taps = g->runs;
     const int8_t *w = g->w + n * g->runs * g->length;
     int32_t sum = 0;
     for (size_t k = 0; k < taps; k++) {
@@ -166,8 +164,6 @@ static void make_gemm(kc_case *c, kc_gemm_case *t)
     const enum kc_fill fill = kc_any_fill(rng);
     bool extreme;
 
-    if (s.length % s.pieces != 0)
-        s.length *= s.pieces;
     t->pixels = s.pixels;
     t->filters = (kc_filters){NULL, s.channels, s.runs * s.length, s.runs * s.length, 1};
     kc_describe(c, "channels %zu runs %zu length %zu pixels %zu", s.channels, s.runs, s.length,
@@ -178,11 +174,10 @@ static void make_gemm(kc_case *c, kc_gemm_case *t)
     t->g.length = s.length;
     t->g.w = t->filters.w;
     kc_describe(c, " x %s", kc_fill_name(extreme ? KC_EXTREME : fill));
-    if (s.runs == 1 && s.pieces == 1 && (rng->usual || kc_chance(rng, 60)))
+    if (s.runs == 1 && (rng->usual || kc_chance(rng, 60)))
         dense_windows(c, t, extreme ? KC_EXTREME : fill);
     else
-        listed_windows(c, t, rng->usual || kc_chance(rng, 40) ? 1 : s.pieces,
-                       extreme ? KC_EXTREME : fill);
+        listed_windows(c, t, extreme ? KC_EXTREME : fill);
     choose_part(c, t);
     if (!extreme && t->g.params.bias != NULL && kc_chance(rng, 40)) {
         kc_describe(c, " ties");

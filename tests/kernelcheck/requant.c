@@ -142,7 +142,7 @@ bool kc_gemm_requant(kc_case *c)
     int8_t *x = kc_input(c, "x", t.pixels * t.g.length, 1);
     kc_fill_s8(&c->rng, KC_UNIFORM, 0, t.pixels * t.g.length, x);
     list[0] = x;
-    t.windows = (eq_windows){(const int8_t *const *)list, t.g.length, 1};
+    t.windows = (eq_windows){(const int8_t *const *)list, t.g.length};
     int8_t *y = kc_output(c, "y", size, 1), *expected = kc_plain(0, size);
     return kc_run_gemm(c, c->scalar, "scalar", &t, expected)
            && kc_run_gemm(c, c->tested, "kernel", &t, y) && explain(c, &s, t.pixels, y, expected);

@@ -71,9 +71,9 @@ static void saturated_pairs(const eq_gemm *g, size_t pixels, size_t first, size_
 static void reads_behind_x(const eq_gemm *g, size_t pixels, size_t first, size_t end,
                            const eq_windows *x, int8_t *y, size_t y_stride, void *scratch)
 {
-    const size_t last = x->step ? 0 : (pixels * g->runs - 1) * x->pieces + x->pieces - 1;
+    const size_t last = x->step ? 0 : pixels * g->runs - 1;
     const int8_t *run = x->x[last] + (x->step ? (pixels - 1) * x->step : 0);
-    (void)((const volatile int8_t *)run)[g->length / x->pieces];
+    (void)((const volatile int8_t *)run)[g->length];
     good.gemm(g, pixels, first, end, x, y, y_stride, scratch);
 }
 
@@ -111,14 +111,6 @@ static void ignores_first(const eq_gemm *g, size_t pixels, size_t first, size_t 
 {
     (void)first;
     good.gemm(g, pixels, 0, end, x, y, y_stride, scratch);
-}
-
-static void ignores_pieces(const eq_gemm *g, size_t pixels, size_t first, size_t end,
-                           const eq_windows *x, int8_t *y, size_t y_stride, void *scratch)
-{
-    const eq_windows whole = {x->x, x->step, 1};
-    good.gemm(g, pixels, first, end, x->pieces > 1 && g->runs == 1 ? &whole : x, y, y_stride,
-              scratch);
 }
 
 /* ---- packing and scratch: 64 bytes of each, used rightly by the slots that replace them */
@@ -300,7 +292,6 @@ static const fault faults[] = {
     {"writes_into_gaps", "gemm", "y[", {PUT(gemm, writes_into_gaps)}},
     {"changes_x", "gemm", "input 'x'", {PUT(gemm, changes_x)}},
     {"ignores_first", "gemm", "in front of 'y'", {PUT(gemm, ignores_first)}},
-    {"ignores_pieces", "gemm", "", {PUT(gemm, ignores_pieces)}},
     {"packs_more_than_counted", "gemm", "then returned", {PUT(gemm_pack, packs_more_than_counted)}},
     {"packs_too_far", "gemm", "behind 'packed'", {PUT(gemm_pack, packs_too_far)}},
     {"packs_unaligned", "gemm", "no multiple", {PUT(gemm_pack, packs_unaligned)}},
