@@ -61,6 +61,13 @@ typedef struct eq_depthwise {
     eq_channel_params params;
 } eq_depthwise;
 
+/* Windows of one size in a row of the output. That of pixel p has the input pixels at
+ * x + p * step + r * row_stride + c * channels, r < rows, c < cols, at least one. */
+typedef struct eq_pool {
+    size_t channels, rows, cols, row_stride, step;
+    int32_t act_min, act_max, offset;
+} eq_pool;
+
 enum {
     EQ_PACK_ALIGN = 64,
     EQ_CHANNEL_BLOCK = 64 /* work is split between channels only at multiples of this */
@@ -114,18 +121,18 @@ typedef struct eq_kernels {
     /* y[i] = table[x[i] + 128], i < n; y may be x. */
     void (*lut)(size_t n, const int8_t *x, int8_t *y, const int8_t table[256]);
 
-    /* One output pixel over the `taps` > 0 input pixels that lie inside: y[c], c < channels.
-     * max: clamp(max_t x[t][c]). average: with s = sum_t (x[t][c] + offset), s / taps rounded half
-     * away from zero, - offset, clamped. |s| < 2^31. */
-    void (*max_pool)(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
-                     const eq_pool_params *params);
-    void (*average_pool)(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
-                         const eq_pool_params *params);
+    /* y[p * channels + c], p < pixels, c < channels, over the pixels x[t] of window p:
+     * max: clamp(max_t x[t][c]). average: with s = sum_t (x[t][c] + offset), s / (rows * cols)
+     * rounded half away from zero, - offset, clamped. |s| < 2^31. */
+    void (*max_pool)(const eq_pool *pool, size_t pixels, const int8_t *x, int8_t *y);
+    void (*average_pool)(const eq_pool *pool, size_t pixels, const int8_t *x, int8_t *y);
 
     /* acc[i] += sum_r x[r*stride + i], r < rows, i < n; no acc leaves int32. */
     void (*sum_rows)(size_t rows, size_t n, const int8_t *x, size_t stride, int32_t *acc);
     /* The sum of n elements, n <= 2^23. */
     int32_t (*sum)(size_t n, const int8_t *x);
+    /* y[i] = clamp(R31(acc[i]; m, e) + zero, -128, 127), i < n. */
+    void (*requantize)(size_t n, const int32_t *acc, int8_t *y, int32_t m, int32_t e, int32_t zero);
 
     /* One output pixel from four input pixels: y[c], c < channels, of s = sum_i x[i][c] * w[i].
      * bilinear: s / 2^20 rounded half away from zero. |s| <= 2^29 in whichever order of summation;

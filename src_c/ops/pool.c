@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * MAX_POOL_2D, AVERAGE_POOL_2D. Pixels in the padding do not count: a window is a list of pointers
- * to its pixels inside of the input. */
+ * MAX_POOL_2D, AVERAGE_POOL_2D. Pixels in the padding do not count: a window is its part inside of
+ * the input. */
 #include "ops/ops.h"
 
 enum { MAX_TAPS = 1 << 22 }; /* of a window: 2^22 * 256 keeps every sum in int32 */
@@ -85,53 +85,97 @@ static eq_status validate_average_pool(const eq_node *node)
 
 /* ---- execution */
 
-static size_t pool_scratch(const eq_node *node)
+typedef void pool_kernel(const eq_pool *pool, size_t pixels, const int8_t *x, int8_t *y);
+
+/* How many windows from output pixel ox on lie in the input with all their columns, and so are of
+ * one size; 1 if this one does not. */
+static size_t windows_alike(const eq_node *node, int64_t ox)
 {
-    return most_taps(node) * sizeof(const int8_t *);
+    const eq_pool_params *p = node->params;
+    const int64_t width = eq_arg(node, 0)->dims[2], out = eq_out(node)->dims[2];
+    const int64_t last = (width - p->kernel_w + p->pad_left) / p->stride_w;
+    if (ox * p->stride_w < p->pad_left || p->kernel_w > width || ox > last)
+        return 1;
+    return (size_t)((last < out ? last + 1 : out) - ox);
 }
 
-typedef void pool_kernel(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
-                         const eq_pool_params *params);
+/* A row of the output from rows of the input, `pool` being set but for what depends on columns. */
+static void pool_row(const eq_node *node, eq_pool *pool, pool_kernel *kernel, const int8_t *x,
+                     int8_t *y)
+{
+    const eq_pool_params *p = node->params;
+    const int64_t width = eq_arg(node, 0)->dims[2], out = eq_out(node)->dims[2];
+    size_t alike;
+    for (int64_t ox = 0; ox < out; ox += (int64_t)alike, y += alike * pool->channels) {
+        const span cols = window(ox, p->stride_w, p->pad_left, p->kernel_w, width);
+        alike = windows_alike(node, ox);
+        pool->cols = (size_t)(cols.end - cols.first);
+        kernel(pool, alike, x + (size_t)cols.first * pool->channels, y);
+    }
+}
 
-static void run_pool(const eq_node *node, pool_kernel *kernel)
+static void run_pool(const eq_node *node, pool_kernel *kernel, int8_t *columns)
 {
     const eq_pool_params *p = node->params;
     const eq_file_tensor *xt = eq_arg(node, 0), *yt = eq_out(node);
-    const int64_t height = xt->dims[1], width = xt->dims[2], channels = xt->dims[3];
+    const size_t channels = (size_t)xt->dims[3], row = (size_t)xt->dims[2] * channels;
     const int8_t *x = eq_arg_data(node, 0);
     int8_t *y = eq_out_data(node);
-    const int8_t **taps = (const int8_t **)(void *)node->scratch;
-
-    for (int32_t n = 0; n < xt->dims[0]; n++, x += height * width * channels) {
-        for (int32_t oy = 0; oy < yt->dims[1]; oy++) {
-            const span rows = window(oy, p->stride_h, p->pad_top, p->kernel_h, height);
-            for (int32_t ox = 0; ox < yt->dims[2]; ox++, y += channels) {
-                const span cols = window(ox, p->stride_w, p->pad_left, p->kernel_w, width);
-                size_t count = 0;
-                for (int64_t iy = rows.first; iy < rows.end; iy++)
-                    for (int64_t ix = cols.first; ix < cols.end; ix++)
-                        taps[count++] = x + (iy * width + ix) * channels;
-                kernel((size_t)channels, count, taps, y, p);
+    eq_pool pool = {
+        .channels = channels,
+        .row_stride = row,
+        .step = p->stride_w * channels,
+        .act_min = p->act_min,
+        .act_max = p->act_max,
+        .offset = p->offset,
+    };
+    for (int32_t n = 0; n < xt->dims[0]; n++, x += (size_t)xt->dims[1] * row) {
+        for (int32_t oy = 0; oy < yt->dims[1]; oy++, y += (size_t)yt->dims[2] * channels) {
+            const span rows = window(oy, p->stride_h, p->pad_top, p->kernel_h, xt->dims[1]);
+            const int8_t *from = x + (size_t)rows.first * row;
+            pool.rows = (size_t)(rows.end - rows.first);
+            if (columns != NULL) {
+                eq_pool tall = pool;
+                tall.channels = row;
+                tall.cols = 1;
+                kernel(&tall, 1, from, columns);
+                from = columns;
+                pool.rows = 1;
             }
+            pool_row(node, &pool, kernel, from, y);
         }
     }
 }
 
+/* The maximum of a window is that of its columns' maxima. Where windows overlap enough, the columns
+ * are pooled first, a row of the input wide. */
+static bool by_columns(const eq_pool_params *p)
+{
+    const size_t h = p->kernel_h, w = p->kernel_w;
+    return h * p->stride_w + w + 3 < h * w;
+}
+
+static size_t max_pool_scratch(const eq_node *node)
+{
+    return by_columns(node->params) ? eq_count(eq_arg(node, 0), 2, 4) : 0;
+}
+
 static void run_max_pool(const eq_node *node)
 {
-    run_pool(node, node->kernels->max_pool);
+    run_pool(node, node->kernels->max_pool,
+             by_columns(node->params) ? (int8_t *)node->scratch : NULL);
 }
 
 static void run_average_pool(const eq_node *node)
 {
-    run_pool(node, node->kernels->average_pool);
+    run_pool(node, node->kernels->average_pool, NULL);
 }
 
 const eq_op_def eq_op_max_pool_2d = {
     .min_inputs = 1,
     .max_inputs = 1,
     .validate = validate_max_pool,
-    .scratch = pool_scratch,
+    .scratch = max_pool_scratch,
     .run = run_max_pool,
     .slot = EQ_SLOT(max_pool),
 };
@@ -139,7 +183,6 @@ const eq_op_def eq_op_average_pool_2d = {
     .min_inputs = 1,
     .max_inputs = 1,
     .validate = validate_average_pool,
-    .scratch = pool_scratch,
     .run = run_average_pool,
     .slot = EQ_SLOT(average_pool),
 };

@@ -4,7 +4,6 @@
  * innermost kept axis at a time, so that a few accumulators on the stack suffice. */
 #include <string.h>
 
-#include "core/numerics.h"
 #include "ops/walk.h"
 
 enum { BLOCK = 128 }; /* accumulators */
@@ -113,22 +112,23 @@ static eq_status validate_reduce_max(const eq_node *node)
 
 /* ---- MEAN, SUM */
 
-static int8_t finish(int32_t sum, size_t count, const eq_reduce_params *p)
+/* What a sum starts from: then it is one of (x - x_zero). */
+static int32_t start(const reduction *plan, const eq_reduce_params *p)
 {
-    const int32_t y = eq_requant_r31(sum - p->x_zero * (int32_t)count, p->m, p->e);
-    return (int8_t)eq_clamp(eq_add_wrap(y, p->y_zero), -128, 127);
+    return -p->x_zero * (int32_t)plan->count;
 }
 
 /* y[i], i < n <= BLOCK, over the kept innermost axis. */
 static void sum_block(const eq_node *node, reduction *plan, const int8_t *x, size_t n, int8_t *y)
 {
+    const eq_reduce_params *p = node->params;
     int32_t acc[BLOCK];
-    memset(acc, 0, n * sizeof acc[0]);
+    for (size_t i = 0; i < n; i++)
+        acc[i] = start(plan, p);
     do
         node->kernels->sum_rows(plan->rows, n, x + plan->reduced.at[0], plan->stride, acc);
     while (eq_walk_next(&plan->reduced));
-    for (size_t i = 0; i < n; i++)
-        y[i] = finish(acc[i], plan->count, node->params);
+    node->kernels->requantize(n, acc, y, p->m, p->e, p->y_zero);
 }
 
 static void run_sum(const eq_node *node)
@@ -140,11 +140,11 @@ static void run_sum(const eq_node *node)
     do {
         const int8_t *x = (const int8_t *)eq_arg_data(node, 0) + plan.kept.at[0];
         if (plan.n_is_reduced) {
-            int32_t acc = 0;
+            int32_t acc = start(&plan, p);
             do
                 acc += node->kernels->sum(plan.n, x + plan.reduced.at[0]);
             while (eq_walk_next(&plan.reduced));
-            *y++ = finish(acc, plan.count, p);
+            node->kernels->requantize(1, &acc, y++, p->m, p->e, p->y_zero);
         } else {
             for (size_t i = 0; i < plan.n; i += BLOCK) {
                 const size_t n = plan.n - i < BLOCK ? plan.n - i : BLOCK;

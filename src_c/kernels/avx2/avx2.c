@@ -10,5 +10,6 @@ void eq_kernels_fill_avx2(eq_kernels *kernels, uint32_t features)
     eq_kernels_fill_avx2_add(kernels);
     eq_kernels_fill_avx2_elementwise(kernels);
     eq_kernels_fill_avx2_softmax(kernels);
+    eq_kernels_fill_avx2_pool(kernels);
 }
 #endif

@@ -23,6 +23,7 @@ void eq_kernels_fill_scalar(eq_kernels *kernels, uint32_t features)
         .average_pool = eq_average_pool_scalar,
         .sum_rows = eq_sum_rows_scalar,
         .sum = eq_sum_scalar,
+        .requantize = eq_requantize_scalar,
         .bilinear = eq_bilinear_scalar,
         .bilinear_u8 = eq_bilinear_u8_scalar,
         .transpose = eq_transpose_scalar,

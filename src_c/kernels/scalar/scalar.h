@@ -34,12 +34,12 @@ void eq_prelu_scalar(size_t n, const int8_t *x, size_t step1, const int8_t *alph
 void eq_lut_scalar(size_t n, const int8_t *x, int8_t *y, const int8_t table[256]);
 
 /* pool.c */
-void eq_max_pool_scalar(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
-                        const eq_pool_params *params);
-void eq_average_pool_scalar(size_t channels, size_t taps, const int8_t *const *x, int8_t *y,
-                            const eq_pool_params *params);
+void eq_max_pool_scalar(const eq_pool *pool, size_t pixels, const int8_t *x, int8_t *y);
+void eq_average_pool_scalar(const eq_pool *pool, size_t pixels, const int8_t *x, int8_t *y);
 void eq_sum_rows_scalar(size_t rows, size_t n, const int8_t *x, size_t stride, int32_t *acc);
 int32_t eq_sum_scalar(size_t n, const int8_t *x);
+void eq_requantize_scalar(size_t n, const int32_t *acc, int8_t *y, int32_t m, int32_t e,
+                          int32_t zero);
 
 /* move.c */
 void eq_bilinear_scalar(size_t channels, const int8_t *const x[4], const int32_t w[4], int8_t *y);
