@@ -11,5 +11,6 @@ void eq_kernels_fill_avx2(eq_kernels *kernels, uint32_t features)
     eq_kernels_fill_avx2_elementwise(kernels);
     eq_kernels_fill_avx2_softmax(kernels);
     eq_kernels_fill_avx2_pool(kernels);
+    eq_kernels_fill_avx2_move(kernels);
 }
 #endif

@@ -12,6 +12,7 @@ void eq_kernels_fill_avx2_gemm(eq_kernels *kernels);
 void eq_kernels_fill_avx2_depthwise(eq_kernels *kernels);
 void eq_kernels_fill_avx2_softmax(eq_kernels *kernels);
 void eq_kernels_fill_avx2_pool(eq_kernels *kernels);
+void eq_kernels_fill_avx2_move(eq_kernels *kernels);
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -28,6 +29,30 @@ static AVX2_INLINE __m256i load_32(const int8_t *x)
 static AVX2_INLINE void store_32(int8_t *y, __m256i v)
 {
     _mm256_storeu_si256((__m256i *)(void *)y, v);
+}
+
+/* ---- parts of a register: 16, 8 or 4 bytes */
+
+static AVX2_INLINE __m128i load_part(const int8_t *x, size_t bytes)
+{
+    int32_t four;
+    if (bytes == 16)
+        return _mm_loadu_si128((const __m128i *)(const void *)x);
+    if (bytes == 8)
+        return _mm_loadl_epi64((const __m128i *)(const void *)x);
+    memcpy(&four, x, 4);
+    return _mm_cvtsi32_si128(four);
+}
+
+static AVX2_INLINE void store_part(int8_t *y, __m128i v, size_t bytes)
+{
+    const int32_t four = _mm_cvtsi128_si32(v);
+    if (bytes == 16)
+        _mm_storeu_si128((__m128i *)(void *)y, v);
+    else if (bytes == 8)
+        _mm_storel_epi64((__m128i *)(void *)y, v);
+    else
+        memcpy(y, &four, 4);
 }
 
 /* ---- walks: 32 elements at a time, whatever n is. The last block overlaps the one before it. It
