@@ -126,7 +126,8 @@ def test_no_floats(path: Path) -> None:
     assert "float.h" not in includes(path)
     words = set(re.findall(r"\b(float|double)\b", code(path)))
     # The two metadata fields of the file and of the public header are moved, never computed with.
-    allowed = {"include/edgeq.h", "core/format.h"}
+    # The factors of an estimate whose exactness docs/NUMERICS.md proves are.
+    allowed = {"include/edgeq.h", "core/format.h", "kernels/x86/pack.h"}
     assert not words or path.relative_to(SOURCES).as_posix() in allowed
 
 
@@ -147,7 +148,7 @@ def test_includes(path: Path) -> None:
     if len(where.parts) == 3:  # kernels/<isa>/
         isa = where.parts[1]
         allowed = (
-            rf"kernels/(kernels|{isa}/\w+)\.h|core/(numerics|fixed|format|cpu)\.h"
+            rf"kernels/(kernels|{isa}/\w+|x86/\w+)\.h|core/(numerics|fixed|format|cpu)\.h"
             r"|\w*intrin\.h|arm_\w+\.h"
         )
     elif folder(path) == "kernels":
@@ -198,5 +199,5 @@ def test_kernels_are_static(path: Path) -> None:
     )
     assert functions
     for before, function in functions:
-        if "static" not in before.split():
+        if not {"static", "INLINE"} & set(before.split()):
             assert re.fullmatch(rf"eq_kernels_fill_{isa}(_[a-z]+)?", function), function

@@ -4,6 +4,7 @@
  * estimate in fixed point that tells when it cannot be sure (docs/NUMERICS.md, ADD by one scale).
  */
 #include "kernels/avx2/avx2.h"
+#include "kernels/x86/add.h"
 
 #if defined(__x86_64__)
 
@@ -81,59 +82,6 @@ static AVX2_INLINE __m256i add_fast(__m256i x1, __m256i x2, const void *params)
     return clamp_8(narrow(y), k->low, k->high);
 }
 
-/* The factors of the two operands as one number each, in units of 2^-fraction. */
-typedef struct add_factors {
-    int32_t first, second, constant, bound, fraction;
-} add_factors;
-
-/* m * 2^-shift rounded, m < 2^62. */
-static int32_t scaled(uint64_t m, int32_t shift)
-{
-    return shift > 63 ? 0 : (int32_t)((m + ((uint64_t)1 << (shift - 1))) >> shift);
-}
-
-/* x * m * 2^-shift rounded down; m < 2^62 is used up to 52 bits. */
-static int32_t offset_of(int32_t x, uint64_t m, int32_t shift)
-{
-    return shift - 10 > 63 ? 0 : (int32_t)((x * (int64_t)(m >> 10)) >> (shift - 10));
-}
-
-/* False where something could wrap or where the estimate would be unsure too often. The numbers are
- * those of docs/NUMERICS.md. */
-static bool plan_add(const eq_add_params *p, add_factors *f)
-{
-    if (p->left_shift > 21 || p->e1 > 0 || p->e2 > 0 || p->ey > 0)
-        return false;
-    const uint64_t m1 = (uint64_t)p->m1 * (uint64_t)p->my, m2 = (uint64_t)p->m2 * (uint64_t)p->my;
-    const int32_t shift1 = 62 - p->left_shift - p->e1 - p->ey;
-    const int32_t shift2 = 62 - p->left_shift - p->e2 - p->ey;
-    for (int32_t fraction = 22; fraction >= 14; fraction--) {
-        const int32_t s1 = shift1 - fraction, s2 = shift2 - fraction;
-        if (s1 < 20 || s2 < 20 || (s1 < 63 && m1 >> s1 > 1 << 22)
-            || (s2 < 63 && m2 >> s2 > 1 << 22))
-            continue;
-        const int32_t a = scaled(m1, s1), b = scaled(m2, s2);
-        if (a + b > 1 << 22)
-            continue;
-        const int32_t over = fraction + p->ey;
-        const int32_t bound = 132 + (over > 0 ? 5 << over : 5);
-        if (bound > 1 << (fraction - 8))
-            return false;
-        const int32_t offset2 = offset_of(p->x2_zero, m2, s2);
-        *f = (add_factors){.first = a, .second = p->sign2 < 0 ? -b : b, .bound = bound};
-        f->constant = p->y_zero * (1 << fraction) + (1 << (fraction - 1)) + bound
-                      - offset_of(p->x1_zero, m1, s1) - (p->sign2 < 0 ? -offset2 : offset2);
-        f->fraction = fraction;
-        return true;
-    }
-    return false;
-}
-
-static int32_t pair(int32_t first, int32_t second)
-{
-    return (int32_t)(((uint32_t)first & 0xFFFFu) | (uint32_t)second << 16);
-}
-
 static AVX2 void add(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
                      int8_t *y, const eq_add_params *p)
 {
@@ -145,8 +93,8 @@ static AVX2 void add(size_t n, const int8_t *x1, size_t step1, const int8_t *x2,
         return;
     }
     const fast_add k = {
-        .upper = _mm256_set1_epi32(pair(f.first >> 8, f.second >> 8)),
-        .lower = _mm256_set1_epi32(pair(f.first & 255, f.second & 255)),
+        .upper = _mm256_set1_epi32(pair_of(f.first >> 8, f.second >> 8)),
+        .lower = _mm256_set1_epi32(pair_of(f.first & 255, f.second & 255)),
         .constant = _mm256_set1_epi32(f.constant),
         .unsure = _mm256_set1_epi32((int32_t)((uint32_t)(2 * f.bound) << (32 - f.fraction))),
         .low = exact.low,

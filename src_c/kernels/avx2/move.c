@@ -4,7 +4,7 @@
 #include "core/numerics.h"
 #include "kernels/avx2/avx2.h"
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 
 /* ---- bilinear: weights in two parts, upper * 2^11 + lower, for products of 16 bits. Sums may wrap
  * on the way, the result does not. */

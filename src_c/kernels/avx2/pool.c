@@ -5,7 +5,7 @@
 #include "core/numerics.h"
 #include "kernels/avx2/avx2.h"
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 
 /* ---- MAX_POOL */
 

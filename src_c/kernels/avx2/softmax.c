@@ -6,7 +6,7 @@
 #include "core/fixed.h"
 #include "kernels/avx2/avx2.h"
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 
 enum { DIFFERENCES = 256 };
 

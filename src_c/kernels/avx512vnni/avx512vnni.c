@@ -4,8 +4,8 @@
 #if defined(__x86_64__)
 void eq_kernels_fill_avx512vnni(eq_kernels *kernels, uint32_t features)
 {
-    (void)features;
     eq_kernels_fill_avx512vnni_gemm(kernels);
     eq_kernels_fill_avx512vnni_depthwise(kernels);
+    eq_kernels_fill_avx512vnni_elementwise(kernels, features);
 }
 #endif
