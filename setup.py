@@ -67,7 +67,7 @@ def core() -> Extension:
         # Floats at the edge must round the same everywhere: no fused multiply-add.
         extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off"],
         extra_link_args=[strip],
-        depends=files("**/*.h", "**/*.def"),
+        depends=[*files("**/*.h", "**/*.def"), "edgeq/runtime/_arrays.pxi"],
         py_limited_api=LIMITED_API,
     )
 

@@ -21,6 +21,7 @@ from .format.cost import macs
 from .format.golden import SEEDS
 from .runtime import _core
 from .runtime.model import MAGIC, Model
+from .runtime.session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import TypeAlias
@@ -141,7 +142,7 @@ def _write(program: Program, path: str, tell: Progress) -> Converted:
 
     memory = plan(program)
     model = Model(write_program(program, memory=memory))
-    session = _core.Session(model.core)
+    session = Session(model)
     golden = []
     for i, seed in enumerate(SEEDS):
         tell("running golden cases", 0.6 + 0.3 * i / len(SEEDS))

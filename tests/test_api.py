@@ -328,7 +328,7 @@ def meet_a_run(session: edgeq.Session, end: float) -> None:
     """Calls until one call comes into another thread's run; the GIL is free there."""
     while time.monotonic() < end:
         with contextlib.suppress(edgeq.ArgumentError):  # between two runs: there is no case 0
-            session._core.verify(0)
+            session._verify(0)
 
 
 def test_one_session_in_two_threads_is_refused() -> None:
@@ -403,9 +403,9 @@ def test_profile(session: edgeq.Session) -> None:
     with pytest.raises(edgeq.ArgumentError):
         session.profile(runs=0)
     session.run(*session.random_inputs())
-    before = session._core.nanoseconds()
+    before = session._nanoseconds()
     session.run(*session.random_inputs())
-    assert session._core.nanoseconds() == before, "timing stays on after a profile"
+    assert session._nanoseconds() == before, "timing stays on after a profile"
 
 
 def test_verify(converted: edgeq.Converted, session: edgeq.Session) -> None:

@@ -93,8 +93,9 @@ def test_only_numpy_is_needed() -> None:
 
 
 def test_the_binding_sees_the_public_header_only() -> None:
-    text = "".join(p.read_text() for p in sorted((PACKAGE / "runtime").glob("_core.p[xy]*")))
-    text += (PACKAGE / "runtime" / "_core.pxd").read_text()
+    files = sorted((PACKAGE / "runtime").glob("_*.p[xy][xdi]*"))
+    text = "".join(p.read_text() for p in files)
+    assert len(files) == 4  # .pyx, .pxd, .pyi, .pxi
     assert set(re.findall(r'cdef extern from "([^"]+)"', text)) == {"edgeq.h", "<time.h>"}
     lines = (PACKAGE / "runtime" / "_core.pyx").read_text().splitlines()
     assert len(lines) <= 300

@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy.typing as npt
+from typing_extensions import TypeAlias
+
+from . import model as _model
+
+Array: TypeAlias = npt.NDArray[Any]
 
 # name, dtype, shape, scale, zero_point, labels (one a line)
 _Port = tuple[str, str, tuple[int, ...], float, int, str]
@@ -28,21 +36,48 @@ class Model:
         """Bytes of a session, and how many of them are arena and scratch."""
 
 class Session:
-    """The memory of one run. A call while another thread runs it raises EdgeqError."""
+    """The base of edgeq.Session. A call while another thread is in one raises EdgeqError."""
 
-    def __init__(self, model: Model) -> None: ...
-    @property
-    def model(self) -> Model: ...
-    def run(self, inputs: tuple[Any, ...], outputs: list[Any]) -> bool:
+    def __init__(self, model: _model.Model) -> None: ...
+    def run(
+        self,
+        *arrays: Array,
+        outputs: Sequence[Array] | None = None,
+        float_output: bool = False,
+        **named: Array,
+    ) -> list[Array]:
+        """Runs the network once; the outputs, each of its TensorInfo's shape and dtype.
+
+        `arrays` are the inputs in order, `named` inputs by name (``**{"image:0": x}``). An array
+        has exactly its tensor's shape, and its dtype or, for a quantized tensor, float32: that is
+        quantized by the tensor's scale and zero point. Arrays that are not C-contiguous are copied.
+
+        `float_output`: quantized outputs come as float32, scale * (q - zero_point). `outputs`: one
+        C-contiguous, writable array per output to write into, of its dtype or float32 as above;
+        these are what is returned.
+
+        Raises ArgumentError, with what was expected and what was given, before anything runs.
+        """
+
+    def _run_as_is(self, inputs: tuple[Array, ...], outputs: list[Array]) -> bool:
         """Copies C-contiguous arrays in, runs without the GIL, copies out.
 
         An array has its tensor's shape and either its dtype or, for a quantized tensor, float32.
         False, and nothing ran, if the counts or one of the arrays are anything else.
         """
 
-    def set_timing(self, on: bool) -> None: ...
-    def nanoseconds(self) -> list[int]: ...
-    def verify(self, index: int) -> bytes:
+    def _set_outputs(
+        self,
+        new_array: Callable[..., Array],
+        layouts: tuple[tuple[Any, ...], ...],
+        float_layouts: tuple[tuple[Any, ...], ...],
+    ) -> None:
+        """`new_array(*layout)` makes an output; one layout each, of its dtype and of float32."""
+
+    def _set_timing(self, on: bool) -> None: ...
+    def _nanoseconds(self) -> list[int]: ...
+    def _verify(self, index: int) -> bytes:
         """The SHA-256 of golden case `index`; VerifyError if it is not the file's."""
 
-    def golden_digest(self, seed: int) -> bytes: ...
+    def golden_digest(self, seed: int) -> bytes:
+        """SHA-256 of all outputs for the inputs of `seed`: what a file's golden case holds."""

@@ -13,6 +13,7 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.object cimport PyObject_CallObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
@@ -32,53 +33,15 @@ def version():
     return text(eq_version())
 
 
-# ---- arrays
-
-cdef struct Port:
-    eq_tensor_info info
-    Py_buffer view # the array of the current run
-    eq_dtype dtype # of that array
+include "_arrays.pxi"
 
 
-cdef eq_dtype dtype_of(const Py_buffer *view) noexcept nogil:
-    """The dtype that a buffer's format and item size mean; 0: none of ours."""
-    cdef char code = view.format[0] if view.format != NULL else b'B'
-    if view.format != NULL and view.format[1] != 0:
-        return 0
-    if code in (b'b', b'h', b'i', b'l', b'q'):
-        return (EQ_INT8 if view.itemsize == 1 else EQ_INT16 if view.itemsize == 2
-                else EQ_INT32 if view.itemsize == 4 else EQ_INT64)
-    return (EQ_UINT8 if code == b'B' else EQ_FLOAT32 if code == b'f'
-            else EQ_BOOL if code == b'?' else 0)
-
-
-cdef bint hold(Port *port, object array, int flags) except -1:
-    """Takes the array's buffer into the port if shape and dtype are what C accepts, else not."""
-    cdef uint32_t i
-    try:
-        PyObject_GetBuffer(array, &port.view, flags | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-    except (BufferError, TypeError, ValueError):
-        return False
-    port.dtype = dtype_of(&port.view)
-    if <uint32_t> port.view.ndim == port.info.rank and (
-        port.dtype == port.info.dtype or (port.dtype == EQ_FLOAT32 and port.info.scale != 0)
-    ):
-        for i in range(port.info.rank):
-            if port.view.shape[i] != port.info.shape[i]:
-                break
-        else:
-            return True
-    PyBuffer_Release(&port.view)
-    return False
-
+# ---- models
 
 cdef tuple describe(const eq_tensor_info *info):
     shape = tuple([info.shape[i] for i in range(info.rank)])
     return (text(info.name), text(eq_dtype_name(info.dtype)), shape, info.scale, info.zero_point,
             text(info.labels))
-
-
-# ---- models
 
 @cython.final
 @cython.no_gc
@@ -173,36 +136,49 @@ cdef void tick(void *user, uint32_t op, int begin) noexcept nogil:
         clock.nanoseconds[op] = ns - clock.begin
 
 
-@cython.final
 @cython.no_gc
 cdef class Session:
-    cdef readonly Model model
+    """The base of edgeq.Session: run() is one call, without a frame of Python for the usual case.
+
+    What needs names or messages goes to the `_run_checked` of session.py.
+    """
+
+    cdef Model model_core
     cdef eq_session *handle
     cdef Port *ports # inputs, then outputs
     cdef uint32_t input_count, output_count, op_count
     cdef Clock clock
     cdef bint busy
+    cdef object new_array # makes outputs
+    cdef tuple layouts, float_layouts # its arguments for each of them
 
-    def __cinit__(self, Model model not None):
+    def __cinit__(self, model):
         cdef uint32_t i
-        self.model = model
-        self.input_count = eq_model_input_count(model.handle)
-        self.output_count = eq_model_output_count(model.handle)
-        self.op_count = eq_model_op_count(model.handle)
+        cdef Model core = model.core
+        self.model_core = core
+        self.input_count = eq_model_input_count(core.handle)
+        self.output_count = eq_model_output_count(core.handle)
+        self.op_count = eq_model_op_count(core.handle)
         self.ports = <Port *> calloc(self.input_count + self.output_count + 1, sizeof(Port))
         self.clock.nanoseconds = <uint64_t *> calloc(self.op_count + 1, sizeof(uint64_t))
         if self.ports == NULL or self.clock.nanoseconds == NULL:
             raise MemoryError()
         for i in range(self.input_count):
-            check(eq_model_input(model.handle, i, &self.ports[i].info))
+            check(eq_model_input(core.handle, i, &self.ports[i].info))
         for i in range(self.output_count):
-            check(eq_model_output(model.handle, i, &self.ports[self.input_count + i].info))
-        check(eq_session_create(model.handle, &self.handle))
+            check(eq_model_output(core.handle, i, &self.ports[self.input_count + i].info))
+        check(eq_session_create(core.handle, &self.handle))
 
     def __dealloc__(self):
         eq_session_destroy(self.handle)
         free(self.ports)
         free(self.clock.nanoseconds)
+
+    def _set_outputs(self, new_array, tuple layouts not None, tuple float_layouts not None):
+        """`new_array(*layout)` makes an output; one layout each, of its dtype and of float32."""
+        self.new_array = new_array
+        self.layouts = layouts
+        self.float_layouts = float_layouts
 
     cdef int begin(self) except -1:
         if self.busy:
@@ -226,22 +202,36 @@ cdef class Session:
             port += 1
         return status
 
-    def run(self, tuple inputs not None, list outputs not None):
-        """True; or False, and nothing ran, if an array does not fit its tensor as it is."""
+    cdef list new_outputs(self, tuple layouts):
+        cdef list outputs = []
+        for layout in layouts:
+            outputs.append(PyObject_CallObject(self.new_array, layout))
+        return outputs
+
+    cdef bint hold_all(self, tuple inputs, list outputs, uint32_t *held) except -1:
+        try:
+            for array in inputs:
+                if not hold(&self.ports[held[0]], array, 0):
+                    return False
+                held[0] += 1
+            for array in outputs:
+                if not hold(&self.ports[held[0]], array, PyBUF_WRITABLE):
+                    return False
+                held[0] += 1
+        except (BufferError, TypeError, ValueError):
+            return False
+        return True
+
+    cdef bint run_as_is(self, tuple inputs, list outputs) except -1:
+        """False, and nothing ran, if an array does not fit its tensor as it is."""
         cdef uint32_t held = 0, i
         cdef eq_status status
         if len(inputs) != self.input_count or len(outputs) != self.output_count:
             return False
         self.begin()
         try:
-            for array in inputs:
-                if not hold(&self.ports[held], array, 0):
-                    return False
-                held += 1
-            for array in outputs:
-                if not hold(&self.ports[held], array, PyBUF_WRITABLE):
-                    return False
-                held += 1
+            if not self.hold_all(inputs, outputs, &held):
+                return False
             with nogil:
                 status = self.copy_and_run()
             check(status)
@@ -251,11 +241,38 @@ cdef class Session:
                 PyBuffer_Release(&self.ports[i].view)
             self.busy = False
 
-    def set_timing(self, bint on):
+    def run(self, *arrays, outputs=None, float_output=False, **named):
+        """Runs the network once; the outputs, each of its TensorInfo's shape and dtype.
+
+        `arrays` are the inputs in order, `named` inputs by name (``**{"image:0": x}``). An array
+        has exactly its tensor's shape, and its dtype or, for a quantized tensor, float32: that is
+        quantized by the tensor's scale and zero point. Arrays that are not C-contiguous are copied.
+
+        `float_output`: quantized outputs come as float32, scale * (q - zero_point). `outputs`: one
+        C-contiguous, writable array per output to write into, of its dtype or float32 as above;
+        these are what is returned.
+
+        Raises ArgumentError, with what was expected and what was given, before anything runs.
+        """
+        cdef list results
+        if not named and (outputs is None or not float_output):
+            if outputs is not None:
+                results = list(outputs)
+            else:
+                results = self.new_outputs(self.float_layouts if float_output else self.layouts)
+            if self.run_as_is(arrays, results):
+                return results
+        return self._run_checked(arrays, outputs, float_output, named)
+
+    def _run_as_is(self, tuple inputs not None, list outputs not None):
+        """Whether the arrays were what C takes, and the network ran."""
+        return self.run_as_is(inputs, outputs)
+
+    def _set_timing(self, bint on):
         """Whether the following runs fill nanoseconds()."""
         eq_session_set_hook(self.handle, <eq_op_hook> tick if on else NULL, &self.clock)
 
-    def nanoseconds(self):
+    def _nanoseconds(self):
         """Of every op in the last timed run."""
         return [self.clock.nanoseconds[i] for i in range(self.op_count)]
 
@@ -272,8 +289,9 @@ cdef class Session:
         check(status)
         return <bytes> sha256[:32]
 
-    def verify(self, uint32_t index):
+    def _verify(self, uint32_t index):
         return self.digest(True, index)
 
     def golden_digest(self, uint64_t seed):
+        """SHA-256 of all outputs for the inputs of `seed`: what a file's golden case holds."""
         return self.digest(False, seed)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +35,7 @@ class OpProfile:
     median: int
 
 
-class Session:
+class Session(_core.Session):
     """The memory and the runs of one network. One thread at a time may use a session.
 
     ``inputs`` and ``outputs`` are tuples of TensorInfo, ``model`` may be shared by more sessions.
@@ -46,12 +45,11 @@ class Session:
         self.model = model
         self.inputs = model.inputs
         self.outputs = model.outputs
-        self._core = _core.Session(model.core)
-        self._run = self._core.run
-        self._makers = [partial(np.empty, t.shape, t.dtype) for t in self.outputs]
-        self._float_makers = [
-            partial(np.empty, t.shape, _output_dtype(t, True)) for t in self.outputs
-        ]
+        self._set_outputs(
+            np.empty,
+            tuple((t.shape, t.dtype) for t in self.outputs),
+            tuple((t.shape, _output_dtype(t, True)) for t in self.outputs),
+        )
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -78,35 +76,6 @@ class Session:
         """RAM of the kernels' working memory."""
         return self.model.memory[2]
 
-    def run(
-        self,
-        *arrays: Array,
-        outputs: Sequence[Array] | None = None,
-        float_output: bool = False,
-        **named: Array,
-    ) -> list[Array]:
-        """Runs the network once; the outputs, each of its TensorInfo's shape and dtype.
-
-        `arrays` are the inputs in order, `named` inputs by name (``**{"image:0": x}``). An array
-        has exactly its tensor's shape, and its dtype or, for a quantized tensor, float32: that is
-        quantized by the tensor's scale and zero point. Arrays that are not C-contiguous are copied.
-
-        `float_output`: quantized outputs come as float32, scale * (q - zero_point). `outputs`: one
-        C-contiguous, writable array per output to write into, of its dtype or float32 as above;
-        these are what is returned.
-
-        Raises ArgumentError, with what was expected and what was given, before anything runs.
-        """
-        if not named and (outputs is None or not float_output):
-            if outputs is None:
-                makers = self._float_makers if float_output else self._makers
-                results = [make() for make in makers]
-            else:
-                results = list(outputs)
-            if self._run(arrays, results):
-                return results
-        return self._run_checked(arrays, outputs, float_output, named)
-
     def _run_checked(
         self,
         arrays: tuple[Array, ...],
@@ -120,7 +89,7 @@ class Session:
             results = [np.empty(t.shape, _output_dtype(t, float_output)) for t in self.outputs]
         else:
             results = self._checked_outputs(outputs, float_output)
-        if not self._run(inputs, results):
+        if not self._run_as_is(inputs, results):
             raise ArgumentError("inputs or outputs changed while they were checked")
         return results
 
@@ -170,13 +139,13 @@ class Session:
             raise ArgumentError(f"runs must be at least 1 and warmup 0, not {runs} and {warmup}")
         given = self._ordered(arrays, named) if arrays or named else self.random_inputs()
         samples = []
-        self._core.set_timing(True)
+        self._set_timing(True)
         try:
             for _ in range(warmup + runs):
                 self.run(*given)
-                samples.append(self._core.nanoseconds())
+                samples.append(self._nanoseconds())
         finally:
-            self._core.set_timing(False)
+            self._set_timing(False)
         times = list(zip(*samples[warmup:]))
         return [
             OpProfile(i, op.name, op.type, op.kernel, min(t), int(statistics.median(t)))
@@ -189,12 +158,8 @@ class Session:
         Raises VerifyError if one gives other bytes here than where the file was written.
         """
         for index in range(self.model.golden_count):
-            self._core.verify(index)
+            self._verify(index)
         return self.model.golden_count
-
-    def golden_digest(self, seed: int) -> bytes:
-        """SHA-256 of all outputs for the inputs of `seed`: what a file's golden case holds."""
-        return self._core.golden_digest(seed)
 
     def __repr__(self) -> str:
         return f"<edgeq.Session {_listed(self.inputs)} -> {_listed(self.outputs)}>"

@@ -145,29 +145,11 @@ EQ_API uint32_t eq_model_output_count(const eq_model *model)
     return model->entry->output_count;
 }
 
-static void describe_port(const eq_model *model, uint32_t port, eq_tensor_info *info)
-{
-    const eq_file_io *io = &model->io[model->entry->io + port];
-    const eq_file_tensor *t = &model->tensors[io->tensor];
-    memset(info, 0, sizeof *info);
-    info->name = model->strings + io->name;
-    info->dtype = (eq_dtype)io->dtype;
-    info->rank = t->rank;
-    memcpy(info->shape, t->dims, sizeof info->shape);
-    info->bytes = eq_elements(t) * eq_dtype_size(io->dtype);
-    memcpy(&info->scale, &io->scale, sizeof io->scale);
-    info->zero_point = io->zero_point;
-    info->storage = (eq_dtype)t->dtype;
-    info->storage_zero_point =
-        io->zero_point - (info->dtype == EQ_UINT8 && info->storage == EQ_INT8 ? 128 : 0);
-    info->labels = model->strings + io->labels;
-}
-
 EQ_API eq_status eq_model_input(const eq_model *model, uint32_t index, eq_tensor_info *info)
 {
     if (model == NULL || info == NULL || index >= model->entry->input_count)
         return eq_error(EQ_ERR_ARGUMENT, "no input %u", index);
-    describe_port(model, index, info);
+    *info = model->ports[index];
     return EQ_OK;
 }
 
@@ -175,7 +157,7 @@ EQ_API eq_status eq_model_output(const eq_model *model, uint32_t index, eq_tenso
 {
     if (model == NULL || info == NULL || index >= model->entry->output_count)
         return eq_error(EQ_ERR_ARGUMENT, "no output %u", index);
-    describe_port(model, model->entry->input_count + index, info);
+    *info = model->ports[model->entry->input_count + index];
     return EQ_OK;
 }
 

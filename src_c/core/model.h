@@ -25,8 +25,9 @@ struct eq_model {
     size_t params_size, strings_size, data_size;
     size_t scratch_size; /* the largest of any op, a multiple of EQ_PACK_ALIGN */
     eq_kernel_table kernels;
-    eq_node *nodes; /* [op_count], ready to run but for arena and scratch; prepare.c */
-    void *map;      /* of eq_model_open_file, else NULL */
+    eq_node *nodes;        /* [op_count], ready to run but for arena and scratch; prepare.c */
+    eq_tensor_info *ports; /* [io_count]: inputs, then outputs */
+    void *map;             /* of eq_model_open_file, else NULL */
     size_t map_size;
     bool owned; /* the handle came from malloc */
 };
@@ -48,8 +49,9 @@ bool eq_tensor_bytes(const eq_file_tensor *tensor, uint64_t *bytes);
 /* Op `index` of the model; packed, arena and scratch are NULL. */
 eq_node eq_model_node(const eq_model *model, uint32_t index);
 
-/* session.c */
-const eq_model *eq_session_model(const eq_session *session);
+/* session.c: what eq_model_input and eq_model_output tell, and where it is; NULL: no such port */
+const eq_tensor_info *eq_session_port(const eq_session *session, bool output, uint32_t index,
+                                      void **tensor);
 
 /* Sets the calling thread's error and returns `status`. Formats: %s %d (int32_t) %u (uint32_t)
  * %z (size_t) %l (int64_t). */

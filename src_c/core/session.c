@@ -99,26 +99,30 @@ EQ_API void eq_session_destroy(eq_session *session)
 #endif
 }
 
-const eq_model *eq_session_model(const eq_session *session)
+const eq_tensor_info *eq_session_port(const eq_session *session, bool output, uint32_t index,
+                                      void **tensor)
 {
-    return session->model;
+    const eq_model *m = session->model;
+    *tensor = NULL;
+    if (index >= (output ? m->entry->output_count : m->entry->input_count))
+        return NULL;
+    index += output ? m->entry->input_count : 0;
+    *tensor = session->arena + m->tensors[m->io[m->entry->io + index].tensor].offset;
+    return &m->ports[index];
 }
 
 EQ_API void *eq_session_input(eq_session *session, uint32_t index)
 {
-    const eq_model *m = session->model;
-    if (index >= m->entry->input_count)
-        return NULL;
-    return session->arena + m->tensors[m->io[m->entry->io + index].tensor].offset;
+    void *tensor;
+    eq_session_port(session, false, index, &tensor);
+    return tensor;
 }
 
 EQ_API const void *eq_session_output(const eq_session *session, uint32_t index)
 {
-    const eq_model *m = session->model;
-    if (index >= m->entry->output_count)
-        return NULL;
-    return session->arena
-           + m->tensors[m->io[m->entry->io + m->entry->input_count + index].tensor].offset;
+    void *tensor;
+    eq_session_port(session, true, index, &tensor);
+    return tensor;
 }
 
 EQ_API void eq_session_set_hook(eq_session *session, eq_op_hook hook, void *user)

@@ -107,16 +107,17 @@ static eq_status plan_conversion(const char *what, uint32_t index, const eq_tens
 EQ_API eq_status eq_set_input(eq_session *session, uint32_t index, const void *data, eq_dtype dtype,
                               size_t bytes)
 {
-    eq_tensor_info info;
+    void *tensor;
     size_t n;
-    conversion how;
+    conversion how = COPY;
     if (session == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
-    EQ_TRY(eq_model_input(eq_session_model(session), index, &info));
-    EQ_TRY(plan_conversion("input", index, &info, data, dtype, bytes, &n, &how));
-    void *tensor = eq_session_input(session, index);
+    const eq_tensor_info *info = eq_session_port(session, false, index, &tensor);
+    if (info == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "no input %u", index);
+    EQ_TRY(plan_conversion("input", index, info, data, dtype, bytes, &n, &how));
     if (how == FLOAT)
-        return from_float(&info, data, tensor, n);
+        return from_float(info, data, tensor, n);
     if (how == FLIP)
         flip_sign(data, tensor, n);
     else
@@ -127,16 +128,17 @@ EQ_API eq_status eq_set_input(eq_session *session, uint32_t index, const void *d
 EQ_API eq_status eq_get_output(const eq_session *session, uint32_t index, void *data,
                                eq_dtype dtype, size_t bytes)
 {
-    eq_tensor_info info;
+    void *tensor;
     size_t n;
-    conversion how;
+    conversion how = COPY;
     if (session == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
-    EQ_TRY(eq_model_output(eq_session_model(session), index, &info));
-    EQ_TRY(plan_conversion("output", index, &info, data, dtype, bytes, &n, &how));
-    const void *tensor = eq_session_output(session, index);
+    const eq_tensor_info *info = eq_session_port(session, true, index, &tensor);
+    if (info == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "no output %u", index);
+    EQ_TRY(plan_conversion("output", index, info, data, dtype, bytes, &n, &how));
     if (how == FLOAT)
-        return to_float(&info, tensor, data, n);
+        return to_float(info, tensor, data, n);
     if (how == FLIP)
         flip_sign(tensor, data, n);
     else

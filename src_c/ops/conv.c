@@ -234,6 +234,9 @@ static int64_t largest_bound(const eq_node *node, const filters *f)
     return largest;
 }
 
+/* What is prepared for a layer lies before its packed weights. */
+#define HEAD_SIZE(type) (int)((sizeof(type) + EQ_PACK_ALIGN - 1) / EQ_PACK_ALIGN * EQ_PACK_ALIGN)
+
 /* One image's window geometry. */
 typedef struct window {
     int32_t height, width, out_height, out_width;
@@ -311,23 +314,6 @@ static eq_gemm gemm_of(const eq_node *node, const layer *l, size_t group, int64_
         .w = (const int8_t *)eq_arg_data(node, 1) + group * channels * filter,
         .params = channel_params(node, group * channels, bound),
     };
-}
-
-static size_t layer_pack(const eq_node *node, void *packed)
-{
-    const layer l = layer_of(node);
-    const filters f = filters_of(node);
-    const int64_t bound = packed == NULL ? 0 : largest_bound(node, &f);
-    size_t bytes = 0;
-    for (size_t g = 0; g < l.groups; g++) {
-        const eq_gemm gemm = gemm_of(node, &l, g, bound);
-        const size_t size = node->kernels->gemm_pack(&gemm, packed);
-        if (packed == NULL) /* all groups are alike */
-            return size * l.groups;
-        packed = (uint8_t *)packed + size;
-        bytes += size;
-    }
-    return bytes;
 }
 
 /* What a call of a kernel computes, and what a thread can be given: so many pixels, or output rows,
@@ -414,6 +400,39 @@ static layout layout_of(const eq_node *node, const layer *l, const eq_gemm *g, s
     return at;
 }
 
+/* What a run needs to know, computed once a model: the head of node->packed; the groups' packed
+ * weights, `stride` bytes each, follow. */
+typedef struct prepared {
+    layer l;
+    tiling t;
+    layout at;
+    eq_conv c; /* of group 0; of CONV_2D by rows all of it, else its gemm */
+    size_t stride;
+} prepared;
+
+enum { PREPARED_HEAD = HEAD_SIZE(prepared) };
+
+static size_t layer_pack(const eq_node *node, void *packed)
+{
+    const layer l = layer_of(node);
+    const filters f = filters_of(node);
+    const int64_t bound = packed == NULL ? 0 : largest_bound(node, &f);
+    const eq_gemm first = gemm_of(node, &l, 0, bound);
+    const size_t stride = node->kernels->gemm_pack(&first, NULL); /* all groups are alike */
+    if (packed != NULL) {
+        uint8_t *weights = (uint8_t *)packed + PREPARED_HEAD;
+        const tiling t = tiling_of(&l, &first);
+        prepared *head = packed;
+        *head = (prepared){l, t, layout_of(node, &l, &first, t.block), conv_of(&l, &first), stride};
+        head->c.gemm.packed = stride == 0 ? NULL : weights;
+        for (size_t g = 0; g < l.groups && stride > 0; g++) {
+            const eq_gemm gemm = gemm_of(node, &l, g, bound);
+            node->kernels->gemm_pack(&gemm, weights + g * stride);
+        }
+    }
+    return PREPARED_HEAD + stride * l.groups;
+}
+
 static size_t layer_scratch(const eq_node *node)
 {
     const layer l = layer_of(node);
@@ -433,7 +452,7 @@ static size_t layer_units(const eq_node *node)
 typedef struct job {
     const eq_node *node;
     const layer *l;
-    const eq_gemm *g;
+    const eq_conv *c;
     size_t block, low, high; /* channels [low, high) */
     const int8_t *x;
     int8_t *y;
@@ -446,7 +465,7 @@ static void run_matrix(const job *j, size_t pixel, size_t count)
     const size_t channels = j->l->out_channels;
     const int8_t *x = j->x + pixel * j->l->in_depth;
     const eq_windows windows = {&x, j->l->in_depth};
-    j->node->kernels->gemm(j->g, count, j->low, j->high, &windows, j->y + pixel * channels,
+    j->node->kernels->gemm(&j->c->gemm, count, j->low, j->high, &windows, j->y + pixel * channels,
                            channels, j->node->scratch);
 }
 
@@ -454,8 +473,7 @@ static void run_matrix(const job *j, size_t pixel, size_t count)
 static void run_rows(const job *j, size_t index)
 {
     const window *v = &j->l->v;
-    const eq_conv c = conv_of(j->l, j->g);
-    const size_t height = (size_t)v->out_height, in_row = c.width * c.depth;
+    const size_t height = (size_t)v->out_height, in_row = j->c->width * j->c->depth;
     const size_t per_image = (height + j->block - 1) / j->block, n = index / per_image;
     const size_t first = index % per_image * j->block;
     const size_t count = height - first < j->block ? height - first : j->block;
@@ -467,7 +485,7 @@ static void run_rows(const job *j, size_t index)
         const int64_t iy = top + (int64_t)i;
         j->pointers[i] = iy >= 0 && iy < v->height ? image + (size_t)iy * in_row : NULL;
     }
-    j->node->kernels->conv(&c, count, (size_t)v->out_width, j->low, j->high, j->pointers,
+    j->node->kernels->conv(j->c, count, (size_t)v->out_width, j->low, j->high, j->pointers,
                            -(ptrdiff_t)v->pad_left, j->y + (n * height + first) * out_row,
                            j->l->out_channels, out_row, j->node->scratch);
 }
@@ -504,7 +522,7 @@ static void run_pointers(const job *j, size_t pixel, size_t count)
     for (size_t p = pixel; p < pixel + count; p++)
         taps = gather_transposed(v, j->x + p / image * in_image, (int64_t)(p % image / width),
                                  (int64_t)(p % width), j->padding, taps);
-    j->node->kernels->gemm(j->g, count, j->low, j->high, &windows, j->y + pixel * channels,
+    j->node->kernels->gemm(&j->c->gemm, count, j->low, j->high, &windows, j->y + pixel * channels,
                            channels, j->node->scratch);
 }
 
@@ -524,38 +542,40 @@ static void run_blocks(const job *j, size_t first, size_t end)
 
 static void layer_run(const eq_node *node, size_t first, size_t end)
 {
-    const eq_conv_params *p = node->params;
-    const layer l = layer_of(node);
-    eq_gemm g = gemm_of(node, &l, 0, 0);
-    const tiling t = tiling_of(&l, &g);
-    const layout at = layout_of(node, &l, &g, t.block);
-    const size_t channels = g.channels, size = node->kernels->gemm_pack(&g, NULL);
+    const prepared *head = node->packed;
+    const layer *l = &head->l;
+    const size_t channels = head->c.gemm.channels;
     job j = {
         .node = node,
-        .l = &l,
-        .g = &g,
-        .block = t.block,
+        .l = l,
+        .c = &head->c,
+        .block = head->t.block,
         .high = channels,
         .x = eq_arg_data(node, 0),
         .y = eq_out_data(node),
-        .pointers = (const int8_t **)(void *)(node->scratch + at.pointers),
-        .padding = (const int8_t *)node->scratch + at.padding,
+        .pointers = (const int8_t **)(void *)(node->scratch + head->at.pointers),
+        .padding = (const int8_t *)node->scratch + head->at.padding,
     };
 
-    memset(node->scratch + at.padding, p->x_zero, at.size - at.padding);
-    if (t.by_channels) {
+    if (l->kind == POINTERS)
+        memset(node->scratch + head->at.padding, head->c.gemm.params.x_zero,
+               head->at.size - head->at.padding);
+    if (head->t.by_channels) {
         j.low = first * EQ_CHANNEL_BLOCK;
         j.high = end * EQ_CHANNEL_BLOCK < channels ? end * EQ_CHANNEL_BLOCK : channels;
         first = 0;
-        end = t.blocks;
+        end = head->t.blocks;
     }
-    for (size_t k = 0; k < l.groups; k++) {
-        if (k > 0)
-            g = gemm_of(node, &l, k, 0);
-        g.packed = size == 0 ? NULL : (const uint8_t *)node->packed + k * size;
-        run_blocks(&j, first, end);
-        j.x += l.in_depth / l.groups;
+    run_blocks(&j, first, end);
+    for (size_t k = 1; k < l->groups; k++) {
+        eq_conv c = head->c;
+        c.gemm = gemm_of(node, l, k, head->c.gemm.params.bound);
+        if (head->stride > 0)
+            c.gemm.packed = (const uint8_t *)head->c.gemm.packed + k * head->stride;
+        j.c = &c;
+        j.x += l->in_depth / l->groups;
         j.y += channels;
+        run_blocks(&j, first, end);
     }
 }
 
@@ -574,16 +594,8 @@ static eq_depthwise depthwise_of(const eq_node *node, int64_t bound)
         .dilation = p->dilation_w,
         .width = (size_t)x->dims[2],
         .w = eq_arg_data(node, 1),
-        .packed = node->packed,
         .params = channel_params(node, 0, bound),
     };
-}
-
-static size_t depthwise_pack(const eq_node *node, void *packed)
-{
-    const filters f = depthwise_filters_of(node);
-    const eq_depthwise d = depthwise_of(node, packed == NULL ? 0 : largest_bound(node, &f));
-    return node->kernels->depthwise_pack(&d, packed);
 }
 
 /* The kernel's own, then a pointer a row of the window. */
@@ -591,6 +603,31 @@ static size_t depthwise_scratch(const eq_node *node)
 {
     const eq_depthwise d = depthwise_of(node, 0);
     return node->kernels->depthwise_scratch(&d) + d.kernel_h * sizeof(const int8_t *);
+}
+
+/* The head of node->packed; the kernel's packed weights follow. */
+typedef struct depthwise_layer {
+    eq_depthwise d;
+    window v;
+    size_t rows; /* where in the scratch the pointers are */
+} depthwise_layer;
+
+enum { DEPTHWISE_HEAD = HEAD_SIZE(depthwise_layer) };
+
+static size_t depthwise_pack(const eq_node *node, void *packed)
+{
+    const filters f = depthwise_filters_of(node);
+    const eq_depthwise d = depthwise_of(node, packed == NULL ? 0 : largest_bound(node, &f));
+    const size_t size = node->kernels->depthwise_pack(&d, NULL);
+    if (packed != NULL) {
+        void *weights = (uint8_t *)packed + DEPTHWISE_HEAD;
+        depthwise_layer *layer = packed;
+        *layer = (depthwise_layer){d, window_of(node), node->kernels->depthwise_scratch(&d)};
+        layer->d.packed = size == 0 ? NULL : weights;
+        if (size > 0)
+            node->kernels->depthwise_pack(&d, weights);
+    }
+    return DEPTHWISE_HEAD + size;
 }
 
 /* A unit is an output row. */
@@ -602,23 +639,23 @@ static size_t depthwise_units(const eq_node *node)
 static void depthwise_run(const eq_node *node, size_t first, size_t end)
 {
     const eq_conv_params *p = node->params;
-    const eq_depthwise d = depthwise_of(node, 0);
-    const window v = window_of(node);
-    const size_t row = d.width * v.depth, pixels = (size_t)v.out_width;
-    const int8_t **rows =
-        (const int8_t **)(void *)(node->scratch + node->kernels->depthwise_scratch(&d));
+    const depthwise_layer *layer = node->packed;
+    const eq_depthwise *d = &layer->d;
+    const window *v = &layer->v;
+    const size_t row = d->width * v->depth, pixels = (size_t)v->out_width;
+    const int8_t **rows = (const int8_t **)(void *)(node->scratch + layer->rows);
     const int8_t *x = eq_arg_data(node, 0);
-    int8_t *y = (int8_t *)eq_out_data(node) + first * pixels * d.channels;
+    int8_t *y = (int8_t *)eq_out_data(node) + first * pixels * d->channels;
 
-    for (; first < end; first++, y += pixels * d.channels) {
-        const int8_t *image = x + first / (size_t)v.out_height * (size_t)v.height * row;
-        const int64_t oy = (int64_t)(first % (size_t)v.out_height);
-        const int64_t top = oy * v.stride_h - v.pad_top;
-        for (size_t i = 0; i < d.kernel_h; i++) {
+    for (; first < end; first++, y += pixels * d->channels) {
+        const int8_t *image = x + first / (size_t)v->out_height * (size_t)v->height * row;
+        const int64_t oy = (int64_t)(first % (size_t)v->out_height);
+        const int64_t top = oy * v->stride_h - v->pad_top;
+        for (size_t i = 0; i < d->kernel_h; i++) {
             const int64_t iy = top + (int64_t)i * p->dilation_h;
-            rows[i] = iy >= 0 && iy < v.height ? image + (size_t)iy * row : NULL;
+            rows[i] = iy >= 0 && iy < v->height ? image + (size_t)iy * row : NULL;
         }
-        node->kernels->depthwise(&d, pixels, rows, -(ptrdiff_t)v.pad_left, y, node->scratch);
+        node->kernels->depthwise(d, pixels, rows, -(ptrdiff_t)v->pad_left, y, node->scratch);
     }
 }
 

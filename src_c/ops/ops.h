@@ -43,8 +43,8 @@ typedef struct eq_op_def {
     /* Ops whose work can be split: the outputs are `units` independent parts. */
     size_t (*units)(const eq_node *node);
     void (*run_units)(const eq_node *node, size_t first, size_t end);
-    /* Weights for the machine at hand, once a model: returns the bytes, a multiple of
-     * EQ_PACK_ALIGN; with packed = NULL it only counts. NULL: nothing to pack. */
+    /* What is computed once a model, weights for the machine at hand among it: returns the bytes,
+     * a multiple of EQ_PACK_ALIGN; with packed = NULL it only counts. NULL: nothing to pack. */
     size_t (*pack)(const eq_node *node, void *packed);
     size_t slot; /* EQ_SLOT of the kernel that does the work; EQ_NO_SLOT: none does */
 } eq_op_def;
