@@ -65,8 +65,14 @@ def core() -> Extension:
         include_dirs=["src_c", "src_c/include"],
         define_macros=macros,
         # Floats at the edge must round the same everywhere: no fused multiply-add.
-        extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off"],
-        extra_link_args=[strip],
+        extra_compile_args=[
+            "-std=c11",
+            "-O3",
+            "-pthread",
+            "-fvisibility=hidden",
+            "-ffp-contract=off",
+        ],
+        extra_link_args=[strip, "-pthread"],
         depends=[*files("**/*.h", "**/*.def"), "edgeq/runtime/_arrays.pxi"],
         py_limited_api=LIMITED_API,
     )

@@ -35,8 +35,13 @@ cdef extern from "edgeq.h" nogil:
     const char *eq_model_op_type(const eq_model *, uint32_t)
     const char *eq_model_op_kernel(const eq_model *, uint32_t)
     const char *eq_model_isa(const eq_model *)
-    eq_status eq_session_size(const eq_model *, size_t *, size_t *, size_t *)
-    eq_status eq_session_create(const eq_model *, eq_session **)
+    ctypedef struct eq_session_options:
+        uint32_t threads
+        const uint32_t *cpus
+        uint32_t cpu_count
+    eq_status eq_session_size_with(const eq_model *, const eq_session_options *, size_t *, size_t *,
+                                   size_t *)
+    eq_status eq_session_create_with(const eq_model *, const eq_session_options *, eq_session **)
     void eq_session_destroy(eq_session *)
     eq_status eq_run(eq_session *)
     ctypedef void (*eq_op_hook)(void *, uint32_t, int) noexcept

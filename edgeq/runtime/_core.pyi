@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy.typing as npt
-from typing_extensions import TypeAlias
+from typing_extensions import Self, TypeAlias
 
 from . import model as _model
 
@@ -33,12 +33,16 @@ class Model:
     def isa(self) -> str: ...
     def golden_count(self) -> int: ...
     def session_size(self) -> tuple[int, int, int]:
-        """Bytes of a session, and how many of them are arena and scratch."""
+        """Bytes of a session of one thread, and how many of them are arena and scratch."""
 
 class Session:
     """The base of edgeq.Session. A call while another thread is in one raises EdgeqError."""
 
-    def __init__(self, model: _model.Model) -> None: ...
+    def __new__(cls, model: _model.Model, threads: int = 1, cpus: tuple[int, ...] = ()) -> Self: ...
+    @property
+    def threads(self) -> int:
+        """How many threads work on a run, the caller's among them."""
+
     def run(
         self,
         *arrays: Array,
@@ -65,6 +69,9 @@ class Session:
         An array has its tensor's shape and either its dtype or, for a quantized tensor, float32.
         False, and nothing ran, if the counts or one of the arrays are anything else.
         """
+
+    def _memory(self) -> tuple[int, int, int]:
+        """Bytes of this session, and how many of them are arena and scratch."""
 
     def _set_outputs(
         self,

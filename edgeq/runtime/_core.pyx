@@ -33,89 +33,15 @@ def version():
     return text(eq_version())
 
 
-include "_arrays.pxi"
-
-
-# ---- models
 
 cdef tuple describe(const eq_tensor_info *info):
     shape = tuple([info.shape[i] for i in range(info.rank)])
     return (text(info.name), text(eq_dtype_name(info.dtype)), shape, info.scale, info.zero_point,
             text(info.labels))
 
-@cython.final
-@cython.no_gc
-cdef class Model:
-    cdef eq_model *handle
-    cdef Py_buffer view # of the caller's bytes where they are used in place
-    cdef void *copy
 
-    def __cinit__(self, data, bytes path):
-        cdef const char *name
-        cdef const void *start
-        cdef size_t size
-        cdef eq_status status
-        if path is not None:
-            name = path
-            with nogil:
-                status = eq_model_open_file(name, &self.handle)
-        else:
-            start = self.place(data, &size)
-            with nogil:
-                status = eq_model_open(start, size, &self.handle)
-        check(status)
-
-    cdef const void *place(self, object data, size_t *size) except NULL:
-        """The bytes, aligned to 16 and read-only: in place where they are that, else copied."""
-        cdef void *start
-        PyObject_GetBuffer(data, &self.view, PyBUF_SIMPLE)
-        size[0] = <size_t> self.view.len
-        if self.view.readonly and <uintptr_t> self.view.buf % 16 == 0:
-            return self.view.buf
-        self.copy = malloc(size[0] + 16)
-        if self.copy == NULL:
-            raise MemoryError(f"{size[0]} bytes for a model")
-        start = <void *> ((<uintptr_t> self.copy + 15) // 16 * 16)
-        memcpy(start, self.view.buf, size[0])
-        PyBuffer_Release(&self.view)
-        return start
-
-    def __dealloc__(self):
-        eq_model_close(self.handle)
-        PyBuffer_Release(&self.view) # nothing where nothing is held
-        free(self.copy)
-
-    def ports(self):
-        cdef eq_tensor_info info
-        inputs, outputs = [], []
-        for i in range(eq_model_input_count(self.handle)):
-            check(eq_model_input(self.handle, i, &info))
-            inputs.append(describe(&info))
-        for i in range(eq_model_output_count(self.handle)):
-            check(eq_model_output(self.handle, i, &info))
-            outputs.append(describe(&info))
-        return inputs, outputs
-
-    def ops(self):
-        return [(text(eq_model_op_name(self.handle, i)), text(eq_model_op_type(self.handle, i)),
-                 text(eq_model_op_kernel(self.handle, i)))
-                for i in range(eq_model_op_count(self.handle))]
-
-    def metadata(self, str key):
-        cdef bytes name = key.encode()
-        cdef const char *value = eq_model_metadata(self.handle, name)
-        return None if value == NULL else text(value)
-
-    def isa(self):
-        return text(eq_model_isa(self.handle))
-
-    def golden_count(self):
-        return eq_model_golden_count(self.handle)
-
-    def session_size(self):
-        cdef size_t size, arena, scratch
-        check(eq_session_size(self.handle, &size, &arena, &scratch))
-        return size, arena, scratch
+include "_arrays.pxi"
+include "_model.pxi"
 
 
 # ---- sessions
@@ -145,6 +71,8 @@ cdef class Session:
 
     cdef Model model_core
     cdef eq_session *handle
+    cdef eq_session_options options
+    cdef uint32_t *cpus # of the options
     cdef Port *ports # inputs, then outputs
     cdef uint32_t input_count, output_count, op_count
     cdef Clock clock
@@ -152,7 +80,7 @@ cdef class Session:
     cdef object new_array # makes outputs
     cdef tuple layouts, float_layouts # its arguments for each of them
 
-    def __cinit__(self, model):
+    def __cinit__(self, model, uint32_t threads=1, tuple cpus not None=()):
         cdef uint32_t i
         cdef Model core = model.core
         self.model_core = core
@@ -167,12 +95,29 @@ cdef class Session:
             check(eq_model_input(core.handle, i, &self.ports[i].info))
         for i in range(self.output_count):
             check(eq_model_output(core.handle, i, &self.ports[self.input_count + i].info))
-        check(eq_session_create(core.handle, &self.handle))
+        self.cpus = <uint32_t *> calloc(len(cpus) + 1, sizeof(uint32_t))
+        if self.cpus == NULL:
+            raise MemoryError()
+        for i in range(<uint32_t> len(cpus)):
+            self.cpus[i] = cpus[i]
+        self.options = [threads, self.cpus, <uint32_t> len(cpus)]
+        check(eq_session_create_with(core.handle, &self.options, &self.handle))
 
     def __dealloc__(self):
         eq_session_destroy(self.handle)
+        free(self.cpus)
         free(self.ports)
         free(self.clock.nanoseconds)
+
+    @property
+    def threads(self):
+        """How many threads work on a run, the caller's among them."""
+        return self.options.threads
+
+    def _memory(self):
+        cdef size_t size, arena, scratch
+        check(eq_session_size_with(self.model_core.handle, &self.options, &size, &arena, &scratch))
+        return size, arena, scratch
 
     def _set_outputs(self, new_array, tuple layouts not None, tuple float_layouts not None):
         """`new_array(*layout)` makes an output; one layout each, of its dtype and of float32."""

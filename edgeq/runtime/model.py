@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
 from . import _core
+from .threads import thread_count
 
 if TYPE_CHECKING:
     from typing_extensions import TypeAlias
@@ -101,7 +103,7 @@ class Model:
 
     @cached_property
     def memory(self) -> tuple[int, int, int]:
-        """Bytes of a session, and how many of them are activations and kernels' working memory."""
+        """Bytes of a session of one thread, those of its activations and of working memory."""
         return self.core.session_size()
 
 
@@ -111,26 +113,34 @@ def _tensor_info(
     return TensorInfo(name, shape, np.dtype(dtype), scale, zero_point, tuple(labels.splitlines()))
 
 
-def load(source: Source, threads: int = 1, arithmetic: str = "exact") -> Session:
+def load(
+    source: Source,
+    threads: int | None = None,
+    arithmetic: str = "exact",
+    affinity: Sequence[int] = (),
+) -> Session:
     """Opens a network and makes a session that runs it.
 
     `source`: the path or the bytes of an .eqm file, what ``edgeq.convert`` returned, or the path or
     the bytes of a .tflite file, which is converted in memory (``pip install "edgeq[convert]"``).
     What it is is told by its content, not by its name.
 
-    `threads`: at most so many threads work on one run. One does so far, whatever is given; results
-    never depend on it. `arithmetic`: ``"exact"`` computes what the source network's own reference
-    kernels compute; nothing else is there yet.
+    `threads`: at most so many threads work on one run, the calling one among them; 0: as many as
+    there are usable cores. Not given, it is the environment's EDGEQ_THREADS, else 1. Results never
+    depend on it. `affinity` (Linux): CPU numbers; thread k is bound to ``affinity[k % len]``, but
+    for thread 0, the calling one, which stays where you put it.
+
+    `arithmetic`: ``"exact"`` computes what the source network's own reference kernels compute;
+    nothing else is there yet.
 
     Raises FormatError, UnsupportedError, ArgumentError, DependencyError, OutOfMemoryError, OSError.
     """
     from .session import Session
 
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ArgumentError(f"threads must be an int of at least 1, not {threads!r}")
+    threads = thread_count(threads)
     if arithmetic != "exact":
         _refuse_arithmetic(arithmetic)
-    return Session(open_model(source))
+    return Session(open_model(source), threads, affinity)
 
 
 def _refuse_arithmetic(arithmetic: str) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 
 from ..errors import ArgumentError
 from . import _core
+from .threads import cpu_list, thread_count
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from typing_extensions import Self
 
     from .model import Model, TensorInfo
 
@@ -39,9 +41,14 @@ class Session(_core.Session):
     """The memory and the runs of one network. One thread at a time may use a session.
 
     ``inputs`` and ``outputs`` are tuples of TensorInfo, ``model`` may be shared by more sessions.
+    `threads` and `affinity` are as for ``edgeq.load``.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __new__(cls, model: Model, threads: int = 1, affinity: Sequence[int] = ()) -> Self:
+        """Raises ArgumentError, UnsupportedError, OutOfMemoryError."""
+        return super().__new__(cls, model, thread_count(threads), cpu_list(affinity))
+
+    def __init__(self, model: Model, threads: int = 1, affinity: Sequence[int] = ()) -> None:
         self.model = model
         self.inputs = model.inputs
         self.outputs = model.outputs
@@ -63,18 +70,21 @@ class Session(_core.Session):
 
     @property
     def memory_bytes(self) -> int:
-        """RAM of this session, all of it: handle, activations, kernels' working memory."""
-        return self.model.memory[0]
+        """RAM of this session: handle, activations, kernels' working memory.
+
+        All but the stacks of the threads beyond the first, which are the system's.
+        """
+        return self._memory()[0]
 
     @property
     def arena_bytes(self) -> int:
         """RAM of the activations, inputs and outputs included."""
-        return self.model.memory[1]
+        return self._memory()[1]
 
     @property
     def scratch_bytes(self) -> int:
-        """RAM of the kernels' working memory."""
-        return self.model.memory[2]
+        """RAM of the kernels' working memory, of all threads together."""
+        return self._memory()[2]
 
     def _run_checked(
         self,

@@ -4,6 +4,7 @@
 #define _POSIX_C_SOURCE 200112L /* posix_memalign */
 #endif
 #include "core/model.h"
+#include "core/threads.h"
 
 #include <string.h>
 
@@ -14,42 +15,58 @@
 struct eq_session {
     const eq_model *model;
     uint8_t *arena;
-    uint8_t *scratch;
+    uint8_t *scratch; /* one of model->scratch_size bytes a thread */
+    uint32_t threads;
+    eq_pool *pool; /* NULL: one thread */
     eq_op_hook hook;
     void *hook_user;
     bool owned; /* came from malloc */
 };
 
+/* A session's memory: the handle, the pool, the arena, the threads' scratch. */
 enum { HANDLE_SIZE = (sizeof(struct eq_session) + 15) & ~15u };
 
-/* Scratch is aligned within the memory, which is aligned to 16. */
-static size_t scratch_bytes(const eq_model *model)
+static uint32_t thread_count(const eq_session_options *options)
 {
-    return model->scratch_size == 0 ? 0 : model->scratch_size + EQ_PACK_ALIGN - 16;
+    return options == NULL || options->threads == 0 ? 1 : options->threads;
 }
 
-EQ_API eq_status eq_session_size(const eq_model *model, size_t *bytes, size_t *arena,
-                                 size_t *scratch)
+/* Scratch is aligned within the memory, which is aligned to 16. */
+static size_t scratch_bytes(const eq_model *model, uint32_t threads)
 {
+    return model->scratch_size == 0 ? 0 : model->scratch_size * threads + EQ_PACK_ALIGN - 16;
+}
+
+EQ_API eq_status eq_session_size_with(const eq_model *model, const eq_session_options *options,
+                                      size_t *bytes, size_t *arena, size_t *scratch)
+{
+    const uint32_t threads = thread_count(options);
     if (model == NULL || bytes == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "model or bytes is NULL");
+    if (threads > 1)
+        EQ_TRY(eq_pool_check(options));
     const size_t arena_size = eq_align_up((size_t)model->header->arena_size, 16);
-    *bytes = HANDLE_SIZE + arena_size + scratch_bytes(model);
+    if (model->scratch_size > (PTRDIFF_MAX - arena_size) / 2 / threads)
+        return eq_error(EQ_ERR_MEMORY, "%z bytes of scratch for each of %u threads",
+                        model->scratch_size, threads);
+    *bytes = HANDLE_SIZE + (threads > 1 ? eq_pool_size(threads) : 0) + arena_size
+             + scratch_bytes(model, threads);
     if (arena != NULL)
         *arena = arena_size;
     if (scratch != NULL)
-        *scratch = scratch_bytes(model);
+        *scratch = scratch_bytes(model, threads);
     return EQ_OK;
 }
 
-EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_t bytes,
-                                      eq_session **session)
+EQ_API eq_status eq_session_create_in_with(const eq_model *model, const eq_session_options *options,
+                                           void *memory, size_t bytes, eq_session **session)
 {
+    const uint32_t threads = thread_count(options);
     size_t needed = 0, arena_size = 0;
     if (session == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
     *session = NULL;
-    EQ_TRY(eq_session_size(model, &needed, &arena_size, NULL));
+    EQ_TRY(eq_session_size_with(model, options, &needed, &arena_size, NULL));
     if (memory == NULL || !eq_is_aligned(memory, 16))
         return eq_error(EQ_ERR_MEMORY,
                         "the memory for the session is NULL or not aligned to 16 bytes");
@@ -58,7 +75,12 @@ EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_
     eq_session *s = memory;
     memset(s, 0, sizeof *s);
     s->model = model;
+    s->threads = threads;
     s->arena = (uint8_t *)memory + HANDLE_SIZE;
+    if (threads > 1) {
+        s->pool = eq_pool_create_in(s->arena, options);
+        s->arena += eq_pool_size(threads);
+    }
     s->scratch = s->arena + arena_size;
     s->scratch += -(uintptr_t)s->scratch % EQ_PACK_ALIGN;
     memset(s->arena, 0, arena_size);
@@ -66,21 +88,22 @@ EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_
     return EQ_OK;
 }
 
-EQ_API eq_status eq_session_create(const eq_model *model, eq_session **session)
+EQ_API eq_status eq_session_create_with(const eq_model *model, const eq_session_options *options,
+                                        eq_session **session)
 {
     if (session == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
     *session = NULL;
 #ifdef EQ_NO_HEAP
-    (void)model;
+    (void)model, (void)options;
     return eq_error(EQ_ERR_UNSUPPORTED, "built without a heap: use eq_session_create_in");
 #else
     size_t bytes = 0;
-    EQ_TRY(eq_session_size(model, &bytes, NULL, NULL));
+    EQ_TRY(eq_session_size_with(model, options, &bytes, NULL, NULL));
     void *memory = NULL;
     if (posix_memalign(&memory, 64, bytes) != 0)
         return eq_error(EQ_ERR_MEMORY, "no memory for a session of %z bytes", bytes);
-    const eq_status status = eq_session_create_in(model, memory, bytes, session);
+    const eq_status status = eq_session_create_in_with(model, options, memory, bytes, session);
     if (status != EQ_OK)
         free(memory);
     else
@@ -89,12 +112,31 @@ EQ_API eq_status eq_session_create(const eq_model *model, eq_session **session)
 #endif
 }
 
+EQ_API eq_status eq_session_size(const eq_model *model, size_t *bytes, size_t *arena,
+                                 size_t *scratch)
+{
+    return eq_session_size_with(model, NULL, bytes, arena, scratch);
+}
+
+EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_t bytes,
+                                      eq_session **session)
+{
+    return eq_session_create_in_with(model, NULL, memory, bytes, session);
+}
+
+EQ_API eq_status eq_session_create(const eq_model *model, eq_session **session)
+{
+    return eq_session_create_with(model, NULL, session);
+}
+
 EQ_API void eq_session_destroy(eq_session *session)
 {
-#ifdef EQ_NO_HEAP
-    (void)session;
-#else
-    if (session != NULL && session->owned)
+    if (session == NULL)
+        return;
+    if (session->pool != NULL)
+        eq_pool_destroy(session->pool);
+#ifndef EQ_NO_HEAP
+    if (session->owned)
         free(session);
 #endif
 }
@@ -131,21 +173,53 @@ EQ_API void eq_session_set_hook(eq_session *session, eq_op_hook hook, void *user
     session->hook_user = user;
 }
 
+/* Work of less than this is not split; a part takes at least, and if it can at most, so long.
+ * Nanoseconds, by the estimate of prepare.c. */
+enum { SPLIT_NS = 12000, PART_MIN_NS = 4000, PART_MAX_NS = 40000, PARTS_PER_THREAD = 4 };
+
+/* In how many parts an op is done; 1: by the caller alone. */
+static uint32_t part_count(const eq_node *node, uint32_t threads)
+{
+    if (node->work < SPLIT_NS)
+        return 1;
+    const uint64_t most = node->work / PART_MIN_NS;
+    uint64_t parts = (uint64_t)threads * PARTS_PER_THREAD;
+    parts = parts < node->work / PART_MAX_NS ? node->work / PART_MAX_NS : parts;
+    parts = parts < most ? parts : most;
+    return (uint32_t)(parts < node->units ? parts : node->units);
+}
+
+typedef struct run {
+    const eq_session *session;
+    const eq_node *node;
+} run;
+
+static void run_part(void *context, uint32_t thread, size_t first, size_t end)
+{
+    const run *r = context;
+    eq_node node = *r->node;
+    node.arena = r->session->arena;
+    node.scratch = r->session->scratch + thread * r->session->model->scratch_size;
+    if (node.def->units != NULL)
+        node.def->run_units(&node, first, end);
+    else
+        node.def->run(&node);
+}
+
 EQ_API eq_status eq_run(eq_session *session)
 {
     if (session == NULL)
         return eq_error(EQ_ERR_ARGUMENT, "session is NULL");
     const eq_model *m = session->model;
     for (uint32_t k = 0; k < m->op_count; k++) {
-        eq_node node = m->nodes[k];
-        node.arena = session->arena;
-        node.scratch = session->scratch;
+        run r = {session, &m->nodes[k]};
+        const uint32_t parts = session->pool == NULL ? 1 : part_count(r.node, session->threads);
         if (session->hook != NULL)
             session->hook(session->hook_user, k, 1);
-        if (node.def->units != NULL)
-            node.def->run_units(&node, 0, node.units);
+        if (parts > 1)
+            eq_pool_run(session->pool, run_part, &r, r.node->units, parts);
         else
-            node.def->run(&node);
+            run_part(&r, 0, 0, r.node->units);
         if (session->hook != NULL)
             session->hook(session->hook_user, k, 0);
     }

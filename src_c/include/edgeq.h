@@ -136,6 +136,27 @@ EQ_API eq_status eq_session_create_in(const eq_model *model, void *memory, size_
                                       eq_session **session);
 EQ_API void eq_session_destroy(eq_session *session); /* NULL is fine */
 
+/* How a session runs; all 0 is what the functions without options do. */
+typedef struct eq_session_options {
+    uint32_t threads; /* that work on one run, the caller's among them: 1 (as 0) to 64 */
+    /* The threads' CPUs (Linux), NULL: any. Thread k runs on cpus[k % cpu_count]; thread 0 is the
+     * caller's and stays where the caller puts it. The array is copied. */
+    const uint32_t *cpus;
+    uint32_t cpu_count;
+} eq_session_options;
+
+/* The same with options (may be NULL). The outputs never depend on them. A session of several
+ * threads starts its own in the first run that has work for them; eq_session_destroy() ends them,
+ * also where the session lies in the caller's memory. Their stacks are the system's and not in
+ * eq_session_size_with(). After a fork the child's copy starts threads of its own. Builds with
+ * EQ_NO_THREADS refuse more than one thread: EQ_ERR_UNSUPPORTED. */
+EQ_API eq_status eq_session_size_with(const eq_model *model, const eq_session_options *options,
+                                      size_t *bytes, size_t *arena, size_t *scratch);
+EQ_API eq_status eq_session_create_with(const eq_model *model, const eq_session_options *options,
+                                        eq_session **session);
+EQ_API eq_status eq_session_create_in_with(const eq_model *model, const eq_session_options *options,
+                                           void *memory, size_t bytes, eq_session **session);
+
 /* The tensors where they lie in the session's memory, in their storage dtype. Inputs must be
  * written before every run: their memory is reused while running. Outputs hold until the next run.
  */

@@ -158,7 +158,7 @@ typedef struct eq_kernels {
 
 /* The instruction sets of isa.def that were built, in rising order; 0 is scalar. */
 enum {
-#define EQ_ISA(name, needed) EQ_ISA_##name,
+#define EQ_ISA(name, needed, speed) EQ_ISA_##name,
 #include "kernels/isa.def"
 #undef EQ_ISA
     EQ_ISA_COUNT
@@ -173,6 +173,7 @@ typedef struct eq_kernel_table {
 } eq_kernel_table;
 
 const char *eq_isa_name(uint32_t isa); /* NULL behind the last */
+uint32_t eq_isa_speed(uint32_t isa);   /* the column of isa.def */
 extern const char eq_isa_names[];      /* all of them, a space before each */
 /* The highest instruction set that this machine has. */
 uint32_t eq_isa_best(uint32_t features);
@@ -183,7 +184,8 @@ uint32_t eq_isa_find(const char *name);
 void eq_kernels_select(eq_kernel_table *table, uint32_t isa, uint32_t features);
 
 /* One a folder: overrides slots. `features` (core/cpu.h) may hold more than the folder needs. */
-#define EQ_ISA(name, needed) void eq_kernels_fill_##name(eq_kernels *kernels, uint32_t features);
+#define EQ_ISA(name, needed, speed) \
+    void eq_kernels_fill_##name(eq_kernels *kernels, uint32_t features);
 #include "kernels/isa.def"
 #undef EQ_ISA
 

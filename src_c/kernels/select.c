@@ -6,16 +6,16 @@
 
 static const struct {
     const char *name;
-    uint32_t features;
+    uint32_t features, speed;
     void (*fill)(eq_kernels *kernels, uint32_t features);
 } isas[EQ_ISA_COUNT] = {
-#define EQ_ISA(name, needed) {#name, needed, eq_kernels_fill_##name},
+#define EQ_ISA(name, needed, speed) {#name, needed, speed, eq_kernels_fill_##name},
 #include "kernels/isa.def"
 #undef EQ_ISA
 };
 
 const char eq_isa_names[] =
-#define EQ_ISA(name, needed) " " #name
+#define EQ_ISA(name, needed, speed) " " #name
 #include "kernels/isa.def"
 #undef EQ_ISA
     ;
@@ -23,6 +23,11 @@ const char eq_isa_names[] =
 const char *eq_isa_name(uint32_t isa)
 {
     return isa < EQ_ISA_COUNT ? isas[isa].name : NULL;
+}
+
+uint32_t eq_isa_speed(uint32_t isa)
+{
+    return isas[isa].speed;
 }
 
 uint32_t eq_isa_find(const char *name)

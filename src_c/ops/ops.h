@@ -23,6 +23,7 @@ typedef struct eq_node {
     const eq_kernels *kernels;
     const struct eq_op_def *def;
     size_t units;       /* of def->run_units; 0 while validating */
+    uint64_t work;      /* about so many nanoseconds in one thread; 0 while validating */
     const void *packed; /* what pack() wrote; aligned to EQ_PACK_ALIGN */
     uint8_t *arena;
     uint8_t *scratch; /* aligned to EQ_PACK_ALIGN, as many bytes as scratch() said */
