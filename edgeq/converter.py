@@ -19,6 +19,7 @@ import numpy as np
 from .errors import ArgumentError, FormatError, UnsupportedError
 from .format.cost import macs
 from .format.golden import SEEDS
+from .format.spec import ARITH_R15, ARITH_R31
 from .runtime import _core
 from .runtime.model import MAGIC, Model
 from .runtime.session import Session
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview"
 Progress: TypeAlias = "Callable[[str, float], None]"  # what is done now, fraction of the way
 
-_ARITHMETIC = {0: "R31", 1: "R15"}  # eq_conv_params.arithmetic
+ARITHMETICS = ("exact", "native")
+_REQUANTIZATION = {ARITH_R31: "R31", ARITH_R15: "R15"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Report:
 
     `macs`: multiply-accumulates of one run. `weight_bytes`: all constants. `ram_bytes`: exactly
     what eq_session_size() asks for, `arena_bytes` of it activations, `scratch_bytes` working memory
-    on this machine. `requantization`: ``"R31"`` is TFLite's own, ``"none"``: nothing to do.
+    on this machine. `requantization`: ``"R31"`` is TFLite's own, ``"R15"`` that of native
+    arithmetic, ``"R31+R15"``: some layers have this, some that, ``"none"``: nothing to do. `notes`
+    say why a layer keeps R31 although native arithmetic was asked for.
     """
 
     source: str
@@ -53,6 +57,7 @@ class Report:
     arena_bytes: int
     scratch_bytes: int
     requantization: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,27 +76,33 @@ def convert(
     out: str | os.PathLike[str] | None = None,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    arithmetic: str = "exact",
     progress: Progress | None = None,
 ) -> Converted:
     """Converts a quantized .tflite file, given by path or as bytes, to an .eqm file.
 
     `out`: also write it there; a file of that name is replaced when the new one is complete, and
     left alone if the conversion fails. `input_shapes`: shapes by input name, for inputs with sizes
-    that the file leaves open. `progress`: called with what is done now and a fraction in [0, 1].
+    that the file leaves open. `arithmetic`: ``"exact"`` computes what the source network's own
+    reference kernels compute, ``"native"`` requantizes layers with weights by R15 of
+    docs/NUMERICS.md, which vector units do faster; single outputs then differ by a step.
+    `progress`: called with what is done now and a fraction in [0, 1].
     The same source gives the same bytes everywhere.
 
     Raises UnsupportedError, which lists everything in the network that cannot be run; FormatError
     for a damaged file or another kind of file; ArgumentError; DependencyError; OSError.
     """
     tell = progress or (lambda step, fraction: None)
+    if arithmetic not in ARITHMETICS:
+        raise ArgumentError(f"arithmetic must be 'exact' or 'native', not {arithmetic!r}")
     tell("reading", 0.0)
     data, path = _read(source)
     if path and out is not None and os.path.exists(out) and os.path.samefile(path, out):
         raise ArgumentError(f"{os.fspath(out)}: the output is the source itself")
     graph = _import(data, path, input_shapes)
     tell("rewriting", 0.2)
-    program = _lower(graph)
-    program.metadata = _metadata(program, data)
+    program = _lower(graph, arithmetic)
+    program.metadata = _metadata(program, data, arithmetic)
     tell("planning memory", 0.4)
     converted = _write(program, path, tell)
     if out is not None:
@@ -119,16 +130,17 @@ def _import(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int]] | 
     return import_tflite(data, path or "<memory>", input_shapes)
 
 
-def _lower(graph: Graph) -> Program:
+def _lower(graph: Graph, arithmetic: str) -> Program:
     from .passes import run_passes
     from .quantize.lower import lower
 
-    return lower(run_passes(graph))
+    return lower(run_passes(graph), arithmetic)
 
 
-def _metadata(program: Program, data: bytes) -> dict[str, str]:
+def _metadata(program: Program, data: bytes, arithmetic: str) -> dict[str, str]:
     """No time, no file name: the same source gives the same file, wherever it lies."""
     return {
+        **({"arithmetic": arithmetic} if arithmetic != "exact" else {}),
         **program.metadata,
         "source_sha256": hashlib.sha256(data).hexdigest(),
         "tool": f"edgeq {_core.version()}",
@@ -160,6 +172,7 @@ def _write(program: Program, path: str, tell: Progress) -> Converted:
         arena_bytes=arena,
         scratch_bytes=scratch,
         requantization=_requantization(program),
+        notes=tuple(program.notes),
     )
     return Converted(data, report)
 
@@ -178,7 +191,7 @@ def _weight_bytes(program: Program) -> int:
 
 def _requantization(program: Program) -> str:
     kinds = {o.params["arithmetic"] for o in program.ops if "arithmetic" in o.params}
-    return "+".join(_ARITHMETIC[kind] for kind in sorted(kinds)) or "none"
+    return "+".join(_REQUANTIZATION[kind] for kind in sorted(kinds)) or "none"
 
 
 def write_file(out: str | os.PathLike[str], data: bytes) -> None:

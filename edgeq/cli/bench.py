@@ -22,12 +22,12 @@ from ..format.reader import read_program
 from ..runtime.model import load
 from ..runtime.session import OpProfile, Session
 from . import text
-from .network import op_macs, read_eqm
+from .network import add_model, op_macs, read_eqm
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("model", help="an .eqm file, or a .tflite file to convert in memory")
+    add_model(parser)
     parser.add_argument("--runs", type=int, metavar="N", help="[as many as fit into --seconds]")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="[3]")
     text.add_json(parser)
@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     """Measures and reports."""
     if options.seconds <= 0 or (options.runs is not None and options.runs < 1):
         raise ArgumentError("--seconds and --runs must be larger than 0")
-    data = read_eqm(options.model)
-    session = load(data)
+    data = read_eqm(options.model, options.arithmetic)
+    session = load(data, arithmetic=options.arithmetic)
     times = measure(session, options.seconds * 0.7, options.runs)
     timed_runs = options.runs or max(3, round(0.3 * options.seconds * 1e9 / times[len(times) // 2]))
     ops = session.profile(runs=min(timed_runs, 1000))

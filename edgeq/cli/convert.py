@@ -5,7 +5,11 @@ examples:
   edgeq convert model.tflite                      writes model.eqm beside it
   edgeq convert model.tflite -o board/model.eqm
   edgeq convert model.tflite --input-shape image=1,224,224,3
+  edgeq convert model.tflite --arithmetic native
   edgeq convert model.tflite --json
+
+With native arithmetic the network is converted the exact way too, and both run on the inputs of the
+golden cases: the report says how many outputs differ, and by how much.
 """
 
 from __future__ import annotations
@@ -14,11 +18,13 @@ import argparse
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ..converter import Progress, Report
+from ..converter import ARITHMETICS, Progress, Report
 from ..converter import convert as convert_file
+from ..difference import Difference, differences
+from ..format.golden import SEEDS
 from . import text
 
 
@@ -33,6 +39,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=_named_shape,
         metavar="NAME=1,224,224,3",
         help="the shape of an input whose sizes the file leaves open; may be given again",
+    )
+    parser.add_argument(
+        "--arithmetic",
+        choices=ARITHMETICS,
+        default="exact",
+        help="exact: the bytes of the source's reference kernels; native: a rounding that vector "
+        "units do faster [exact]",
     )
     text.add_json(parser)
 
@@ -51,15 +64,50 @@ def _named_shape(argument: str) -> tuple[str, tuple[int, ...]]:
 def run(options: argparse.Namespace) -> int:
     """Converts, writes, and reports."""
     out = Path(options.output or Path(options.model).with_suffix(".eqm"))
+    shapes = dict(options.input_shape)
     with _progress(not options.json) as progress:
         converted = convert_file(
-            options.model, out, input_shapes=dict(options.input_shape), progress=progress
+            options.model,
+            out,
+            input_shapes=shapes,
+            arithmetic=options.arithmetic,
+            progress=progress,
         )
+    found: list[Difference] = []
+    if options.arithmetic != "exact":
+        exact = convert_file(options.model, input_shapes=shapes)
+        found = differences(exact.data, converted.data)
     if options.json:
-        text.print_json({"output": str(out), **dataclasses.asdict(converted.report)})
-    else:
-        print(_table(converted.report, out))
+        report = {"output": str(out), **dataclasses.asdict(converted.report)}
+        if options.arithmetic != "exact":
+            report["against_exact"] = {
+                "seeds": list(SEEDS),
+                "outputs": [dataclasses.asdict(d) for d in found],
+            }
+        text.print_json(report)
+        return 0
+    print(_table(converted.report, out))
+    if found:
+        print("\n" + _against_exact(found))
     return 0
+
+
+def _against_exact(found: Sequence[Difference]) -> str:
+    rows = [
+        (
+            d.output,
+            d.dtype,
+            f"{text.count(d.differing)} of {text.count(d.elements)}",
+            f"{d.differing / d.elements:.2%}",
+            str(d.max_step),
+        )
+        for d in found
+    ]
+    headers = ("output", "dtype", "differ", "", "largest step")
+    return (
+        f"against exact arithmetic, over the inputs of {len(SEEDS)} golden cases:\n"
+        + text.table(rows, headers, indent="  ")
+    )
 
 
 def _table(report: Report, out: Path) -> str:
@@ -74,6 +122,7 @@ def _table(report: Report, out: Path) -> str:
             f"scratch {text.count(report.scratch_bytes)}",
         ),
         ("requantization", report.requantization),
+        *(("note", note) for note in report.notes),
     ]
     return f"{report.source} -> {out}\n" + "\n".join(f"  {k:22}{v}" for k, v in rows)
 

@@ -21,21 +21,21 @@ from ..format.reader import read_program
 from ..runtime.model import load
 from ..runtime.session import Session
 from . import text
-from .network import op_macs, read_eqm
+from .network import add_model, op_macs, read_eqm
 
 _ARITHMETIC = {0: "R31", 1: "R15"}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("model", help="an .eqm file, or a .tflite file to convert in memory")
+    add_model(parser)
     text.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints tables, or all of it as JSON."""
-    data = read_eqm(options.model)
-    image, session = read_program(data), load(data)
+    data = read_eqm(options.model, options.arithmetic)
+    image, session = read_program(data), load(data, arithmetic=options.arithmetic)
     if options.json:
         text.print_json(_json(image, session))
         return 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from ..format.cost import macs
@@ -10,14 +11,24 @@ from ..format.image import Image
 from ..runtime.model import MAGIC
 
 
-def read_eqm(path: str) -> bytes:
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which network, and how it is converted if it is a .tflite file."""
+    parser.add_argument("model", help="an .eqm file, or a .tflite file to convert in memory")
+    parser.add_argument(
+        "--arithmetic",
+        choices=("exact", "native"),
+        help="how a .tflite file is converted [exact]; what an .eqm file must have [either]",
+    )
+
+
+def read_eqm(path: str, arithmetic: str | None) -> bytes:
     """The file's bytes, those of a .tflite file after conversion. Raises what convert() raises."""
     data = Path(path).read_bytes()
     if data[: len(MAGIC)] == MAGIC:
         return data
     from ..converter import convert
 
-    return convert(path).data
+    return convert(path, arithmetic=arithmetic or "exact").data
 
 
 def op_macs(image: Image) -> list[int]:

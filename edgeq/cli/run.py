@@ -30,11 +30,12 @@ from ..errors import ArgumentError
 from ..runtime.model import TensorInfo, load
 from . import text
 from .inputs import Array, Scaling, read
+from .network import add_model
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("model", help="an .eqm file, or a .tflite file to convert in memory")
+    add_model(parser)
     parser.add_argument(
         "-i",
         "--input",
@@ -57,7 +58,7 @@ def _numbers(argument: str) -> tuple[float, ...]:
 
 def run(options: argparse.Namespace) -> int:
     """Reads the inputs, runs once, prints the outputs."""
-    session = load(options.model)
+    session = load(options.model, arithmetic=options.arithmetic)
     scaling = Scaling(options.mean, options.std)
     if options.std is not None and 0 in options.std:
         raise ArgumentError("--std must not be 0")

@@ -17,17 +17,18 @@ import sys
 from ..errors import VerifyError
 from ..runtime.model import load
 from . import text
+from .network import add_model
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("model", help="an .eqm file, or a .tflite file to convert in memory")
+    add_model(parser)
     text.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs every golden case."""
-    session = load(options.model)
+    session = load(options.model, arithmetic=options.arithmetic)
     problem = ""
     try:
         cases = session.verify()

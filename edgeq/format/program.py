@@ -57,7 +57,10 @@ class Port:
 
 @dataclass(eq=False)
 class Program:
+    """`notes` are for the report of the conversion and do not go into the file."""
+
     ops: list[Op]
     inputs: list[Port]
     outputs: list[Port]
     metadata: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads an .eqm file without the C library: for tests, and for `edgeq inspect`.
 
-It checks all that docs/FORMAT.md says of the file's structure, and leaves to the C library what
-each operator wants of its shapes and numbers. The work is bounded by the size of the file.
+It checks all that docs/FORMAT.md says of the file's structure, and how layers with weights
+requantize; it leaves to the C library what else operators want of their shapes and numbers. The
+work is bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -323,6 +324,8 @@ class _Reader:
         for name, code in fields:
             if code[0] == "R":
                 params[name] = self._ref(opcode, what, name, np.dtype(code[1:]), params, output)
+        if "arithmetic" in params:
+            _check_requantization(what, params)
         return params
 
     def _ref(
@@ -414,6 +417,22 @@ class _Reader:
 
 def _little(dtype: str) -> np.dtype[Any]:
     return np.dtype(dtype).newbyteorder("<")
+
+
+def _check_requantization(what: str, params: dict[str, Any]) -> None:
+    """Kind, fraction, multipliers and exponents of a layer with weights."""
+    arithmetic, fraction = params["arithmetic"], params["fraction"]
+    if arithmetic not in (spec.ARITH_R31, spec.ARITH_R15):
+        _fail(f"{what}: arithmetic {arithmetic} is unknown to this edgeq")
+    r15 = arithmetic == spec.ARITH_R15
+    if fraction > (spec.FRACTION_MAX if r15 else 0):
+        _fail(f"{what}: fraction {fraction}, the limit is {spec.FRACTION_MAX if r15 else 0}")
+    m, e = params["multiplier"].astype(np.int64), params["exponent"]
+    bits, e_max = (15, 0) if r15 else (31, 30)
+    if ((m != 0) & ((m < 1 << (bits - 1)) | (m >= 1 << bits))).any():
+        _fail(f"{what}: a multiplier is neither 0 nor in [2^{bits - 1}, 2^{bits})")
+    if (e < -31).any() or (e > e_max).any():
+        _fail(f"{what}: an exponent is not in [-31, {e_max}]")
 
 
 def _ref_shape(

@@ -43,9 +43,10 @@ def section_align(kind: str) -> int:
     return DATA_ALIGN if kind == "DATA" else SECTION_ALIGN
 
 
-
 DTYPES = {"int8": 1, "uint8": 2, "int16": 3, "int32": 4, "int64": 5, "float32": 6, "bool": 7}
 ITEMSIZE = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "bool": 1}
+ARITH_R31, ARITH_R15 = 0, 1  # of layers with weights: how they requantize
+FRACTION_MAX = 6  # of R15
 KINDS = {"activation": 0, "input": 1, "const": 2, "view": 3, "state": 4}
 
 

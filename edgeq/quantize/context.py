@@ -24,10 +24,15 @@ class Refused(Exception):
 
 @dataclass
 class Lowering:
-    """Values and ops so far: a rule reads with `value` and writes with `emit`, `run` or `bind`."""
+    """Values and ops so far: a rule reads with `value` and writes with `emit`, `run` or `bind`.
 
+    `arithmetic`: ``"exact"`` or ``"native"``. `notes`: what the user should know of the result.
+    """
+
+    arithmetic: str = "exact"
     values: dict[Tensor, Value] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def value(self, t: Tensor) -> Value:
         """The value of an input; a constant gets one when it is first read."""
@@ -88,6 +93,12 @@ def quantized(t: Tensor) -> QParams:
     if not -128 <= q.zero_point <= 127:
         raise Refused(f"its zero point {q.zero_point} is out of range", t)
     return q
+
+
+def describe(node: Node, index: int = -1) -> str:
+    """An op as the source file counts it; `index` is for ops that it does not have."""
+    where = node.source_index if node.source_index >= 0 else index
+    return f"op {where} {node.op} {node.name!r}"
 
 
 def from_uint8(node: Node) -> bool:

@@ -11,18 +11,19 @@ from ..errors import UnsupportedError
 from ..format.program import Port, Program
 from ..ir.graph import Graph, Node, Tensor
 from . import rules_arith, rules_mac, rules_move
-from .context import Lowering, Refused, Rule, new_value
+from .context import Lowering, Refused, Rule, describe, new_value
 from .multiplier import RangeError
 
 RULES: dict[str, Rule] = {**rules_mac.RULES, **rules_arith.RULES, **rules_move.RULES}
 
 
-def lower(graph: Graph) -> Program:
+def lower(graph: Graph, arithmetic: str = "exact") -> Program:
     """The program of a graph that went through all passes.
 
+    `arithmetic`: how layers with weights requantize, ``"exact"`` (R31) or ``"native"`` (R15).
     Raises UnsupportedError with one problem for each op that cannot be lowered.
     """
-    ctx = Lowering()
+    ctx = Lowering(arithmetic)
     problems: list[str] = []
     for t in graph.inputs:
         ctx.bind(t, new_value(t))
@@ -39,7 +40,7 @@ def lower(graph: Graph) -> Program:
         raise UnsupportedError(f"{count}{name} cannot be run in integers", problems)
     inputs = [_port(ctx, graph, t, d) for t, d in zip(graph.inputs, graph.input_dtypes)]
     outputs = [_port(ctx, graph, t, d) for t, d in zip(graph.outputs, graph.output_dtypes)]
-    return Program(ctx.ops, inputs, outputs, dict(graph.metadata))
+    return Program(ctx.ops, inputs, outputs, dict(graph.metadata), ctx.notes)
 
 
 def _lower_node(ctx: Lowering, node: Node) -> None:
@@ -49,10 +50,9 @@ def _lower_node(ctx: Lowering, node: Node) -> None:
 
 
 def _problem(index: int, node: Node, reason: Exception) -> str:
-    where = node.source_index if node.source_index >= 0 else index
     tensor = getattr(reason, "tensor", None)
     about = f"tensor {tensor.name!r}: " if tensor is not None else ""
-    return f"op {where} {node.op} {node.name!r}: {about}{reason}"
+    return f"{describe(node, index)}: {about}{reason}"
 
 
 def _port(ctx: Lowering, graph: Graph, t: Tensor, dtype: str) -> Port:

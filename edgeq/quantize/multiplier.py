@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixed-point multipliers and the R31 requantization of docs/NUMERICS.md.
+"""Fixed-point multipliers and the requantizations of docs/NUMERICS.md.
 
-A pair (m, e) stands for m * 2^(e - 31). Scales are float32; how float32 and float64 mix on the way
+In R31 a pair (m, e) stands for m * 2^(e - 31), in R15 for m * 2^(e - 15 - fraction). Scales are
+float32; how float32 and float64 mix on the way
 to a multiplier differs from op to op in TFLite and decides the last bit of m, so that every formula
 here keeps the reference's order and types.
 """
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ..format.spec import FRACTION_MAX
 
 Int8s = npt.NDArray[np.int8]
 Int32s = npt.NDArray[np.int32]
@@ -68,6 +71,62 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     """`quantize_multipliers` of one number."""
     m, e = quantize_multipliers(np.array([real], np.float64))
     return int(m[0]), int(e[0])
+
+
+def quantize_multipliers_r15(reals: Float64s) -> tuple[Int32s, Int8s, int]:
+    """Multipliers m and exponents e of `reals`, (C,) each, and the fraction that they share.
+
+    m is 0 or in [2^14, 2^15), e in [-31, 0]; numbers below about 2^(-32 - fraction) become 0.
+    `fraction` is the largest in [0, 6] with which no e is above 0. RangeError if there is none,
+    because a number is 1 or more.
+    """
+    if not (np.isfinite(reals).all() and (reals >= 0).all()):
+        raise RangeError("a scale ratio is not finite and positive")
+    mantissa, exponent = np.frexp(np.asarray(reals, np.float64))
+    m = round_half_away(mantissa * 2.0**15).astype(np.int64)
+    carry = m == 2**15
+    m[carry] = 2**14
+    exponent = exponent.astype(np.int64) + carry
+    largest = int(exponent[m > 0].max(initial=-FRACTION_MAX))
+    if largest > 0:
+        raise RangeError(f"a scale ratio of {np.max(reals):g} is not below 1")
+    fraction = min(FRACTION_MAX, -largest)
+    e = exponent + fraction
+    gone = (m == 0) | (e < E_MIN)
+    m[gone] = 0
+    e[gone] = 0
+    return m.astype(np.int32), e.astype(np.int8), fraction
+
+
+def bias_correction_r15(m: Int32s, e: Int8s, fraction: int) -> Int64s:
+    """What R15 adds to an accumulator on average, for each channel.
+
+    Its last rounding, of numbers with `fraction` bits, takes ties up: half a unit of the last of
+    these bits too much, which is 2^(14 - e) / m accumulator units. Its first takes ties up as well
+    where it shifts by one or more: half an accumulator unit.
+    """
+    if fraction == 0:
+        return np.zeros(m.shape, np.int64)
+    s = -e.astype(np.int64)
+    mean = np.exp2(s + 14.0) / np.maximum(m, 1) + 0.5 * (s > 0)
+    rounded: Int64s = np.where(m > 0, round_half_away(mean), 0).astype(np.int64)
+    return rounded
+
+
+def requantize_r15(acc: npt.NDArray[Any], m: int, e: int, fraction: int, zero: int) -> Int64s:
+    """R15 of accumulators, before the activation's clamp: acc * m * 2^(e - 15 - fraction) + zero.
+
+    |acc| + 2^(-e - 1) < 2^31.
+    """
+
+    def saturate16(x: Int64s) -> Int64s:
+        clipped: Int64s = np.clip(x, -(2**15), 2**15 - 1)
+        return clipped
+
+    t = saturate16((np.asarray(acc, np.int64) + ((1 << -e) >> 1)) >> -e)
+    u = saturate16((t * np.int64(m) + 2**14) >> 15)
+    y: Int64s = saturate16(u + (zero << fraction) + ((1 << fraction) >> 1)) >> fraction
+    return y
 
 
 def multiply_high(a: Int64s, m: int) -> Int64s:

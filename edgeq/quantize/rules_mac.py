@@ -7,17 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from ..format.spec import ARITH_R15, ARITH_R31
 from ..ir.graph import Array, Node, QParams, Tensor
 from ..ir.ops import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv
-from .context import Lowering, Refused, Rule, from_uint8, quantized
+from .context import Lowering, Refused, Rule, describe, from_uint8, quantized
 from .multiplier import (
     INT32_MAX,
     Float64s,
+    Int8s,
+    Int32s,
     Int64s,
+    RangeError,
     activation_range,
+    bias_correction_r15,
     conv_multipliers,
     product_multiplier,
     quantize_multipliers,
+    quantize_multipliers_r15,
 )
 
 _MAX_TAPS = 1 << 16
@@ -85,16 +91,49 @@ def _run(ctx: Lowering, node: Node, axis: int, activation: str, **window: int) -
     w_zero = _weight_zero(node, w, qw)
     terms = _bias(bias, w.shape[axis])
     rows = np.moveaxis(data, axis, 0).reshape(w.shape[axis], -1)
-    _prove_accumulator(rows, terms, qx.zero_point, w_zero)
-    m, e = quantize_multipliers(_real_multipliers(node, qx, qw, qy))
-    if len(set(zip(m.tolist(), e.tolist()))) == 1:
-        m, e = m[:1], e[:1]
+    bounds = accumulator_bounds(rows, terms, qx.zero_point, w_zero)
+    _prove_accumulator(bounds)
+    scaling = _scaling(ctx, node, _real_multipliers(node, qx, qw, qy), terms, bounds)
     low, high = activation_range(activation, qy.scale, qy.zero_point)
     params: dict[str, Any] = {"groups": 1, "depth_multiplier": 1} | window
     params |= {"x_zero": qx.zero_point, "w_zero": w_zero, "y_zero": qy.zero_point}
-    params |= {"act_min": low, "act_max": high, "bias": terms, "multiplier": m, "exponent": e}
-    params |= {"requant_count": len(m), "arithmetic": 0, "fraction": 0}
+    params |= {"act_min": low, "act_max": high, **scaling}
     ctx.run(node, node.op, x, w, **params)
+
+
+def _scaling(
+    ctx: Lowering, node: Node, reals: Float64s, bias: Array | None, bounds: Int64s
+) -> dict[str, Any]:
+    """Bias, multipliers, exponents: R15 where that is asked for and possible, else R31."""
+    if ctx.arithmetic == "native":
+        try:
+            return _scaling_r15(reals, bias, bounds)
+        except RangeError as reason:
+            ctx.notes.append(f"{describe(node)} keeps R31: {reason}")
+    m, e = quantize_multipliers(reals)
+    return _pairs(m, e) | {"bias": bias, "arithmetic": ARITH_R31, "fraction": 0}
+
+
+def _scaling_r15(reals: Float64s, bias: Array | None, bounds: Int64s) -> dict[str, Any]:
+    """RangeError if a multiplier is 1 or more, or an accumulator too large for the rounding."""
+    reals = np.broadcast_to(reals, bounds.shape)
+    if (reals != reals[0]).any():
+        reals = np.where(bounds * reals < 0.5, 0.0, reals)  # the output is the zero point anyway
+    m, e, fraction = quantize_multipliers_r15(reals)
+    correction = bias_correction_r15(m, e, fraction)
+    half = np.int64(1) << -e.astype(np.int64) >> 1
+    if (bounds + correction + half > INT32_MAX).any():
+        raise RangeError("an accumulator can come too close to 2^31")
+    if correction.any():
+        bias = ((0 if bias is None else bias.astype(np.int64)) - correction).astype(np.int32)
+    return _pairs(m, e) | {"bias": bias, "arithmetic": ARITH_R15, "fraction": fraction}
+
+
+def _pairs(m: Int32s, e: Int8s) -> dict[str, Any]:
+    """One multiplier where all channels have the same."""
+    if len(set(zip(m.tolist(), e.tolist()))) == 1:
+        m, e = m[:1], e[:1]
+    return {"multiplier": m, "exponent": e, "requant_count": len(m)}
 
 
 def _weights(w: Tensor, axis: int) -> tuple[Array, QParams]:
@@ -162,8 +201,7 @@ def accumulator_bounds(weights: Array, bias: Array | None, x_zero: int, w_zero: 
     return bounds if bias is None else bounds + np.abs(bias.astype(np.int64))
 
 
-def _prove_accumulator(weights: Array, bias: Array | None, x_zero: int, w_zero: int) -> None:
-    bounds = accumulator_bounds(weights, bias, x_zero, w_zero)
+def _prove_accumulator(bounds: Int64s) -> None:
     worst = int(bounds.argmax())
     if bounds[worst] > INT32_MAX:
         raise Refused(

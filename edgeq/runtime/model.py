@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ArgumentError, UnsupportedError
+from ..errors import ArgumentError
 from . import _core
 from .threads import thread_count
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Converted"
 
 MAGIC = b"\x89EQM\r\n\x1a\n"
-METADATA_KEYS = ("source_format", "source_sha256", "description", "tool")
+METADATA_KEYS = ("source_format", "source_sha256", "description", "tool", "arithmetic")
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,11 @@ class Model:
         return tuple(OpInfo(*op) for op in self.core.ops())
 
     @property
+    def arithmetic(self) -> str:
+        """How layers with weights requantize: ``"exact"`` or ``"native"``, see edgeq.convert."""
+        return self.metadata.get("arithmetic", "exact")
+
+    @property
     def isa(self) -> str:
         """The instruction set whose kernels were chosen on this machine: ``"scalar"``, ..."""
         return self.core.isa()
@@ -116,7 +121,7 @@ def _tensor_info(
 def load(
     source: Source,
     threads: int | None = None,
-    arithmetic: str = "exact",
+    arithmetic: str | None = None,
     affinity: Sequence[int] = (),
 ) -> Session:
     """Opens a network and makes a session that runs it.
@@ -130,33 +135,26 @@ def load(
     depend on it. `affinity` (Linux): CPU numbers; thread k is bound to ``affinity[k % len]``, but
     for thread 0, the calling one, which stays where you put it.
 
-    `arithmetic`: ``"exact"`` computes what the source network's own reference kernels compute;
-    nothing else is there yet.
+    `arithmetic`: how a .tflite file is converted, see ``edgeq.convert``: ``"exact"`` (also None) or
+    ``"native"``. An .eqm file has it fixed: None takes it as it is, a name must be the file's.
 
     Raises FormatError, UnsupportedError, ArgumentError, DependencyError, OutOfMemoryError, OSError.
     """
     from .session import Session
 
-    threads = thread_count(threads)
-    if arithmetic != "exact":
-        _refuse_arithmetic(arithmetic)
-    return Session(open_model(source), threads, affinity)
+    return Session(open_model(source, arithmetic), thread_count(threads), affinity)
 
 
-def _refuse_arithmetic(arithmetic: str) -> None:
-    if arithmetic == "native":
-        raise UnsupportedError("arithmetic='native' is not there yet; 'exact' is")
-    raise ArgumentError(f"arithmetic must be 'exact' or 'native', not {arithmetic!r}")
-
-
-def open_model(source: Source) -> Model:
+def open_model(source: Source, arithmetic: str | None = None) -> Model:
     """The model in `source`, which is converted first if it is a .tflite file; see load()."""
+    if arithmetic not in (None, "exact", "native"):
+        raise ArgumentError(f"arithmetic must be 'exact' or 'native', not {arithmetic!r}")
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as file:
             head = file.read(len(MAGIC))
         if head == MAGIC:
-            return Model(source)
-        return _converted(source)
+            return _of_arithmetic(Model(source), arithmetic)
+        return _converted(source, arithmetic)
     data: Any = getattr(source, "data", source)  # of a Converted
     try:
         head = bytes(memoryview(data).cast("B")[: len(MAGIC)])
@@ -164,10 +162,21 @@ def open_model(source: Source) -> Model:
         raise ArgumentError(
             f"expected a path, bytes or a converted network, not {type(source).__name__}"
         ) from None
-    return Model(data) if head == MAGIC else _converted(data)
+    if head == MAGIC:
+        return _of_arithmetic(Model(data), arithmetic)
+    return _converted(data, arithmetic)
 
 
-def _converted(source: Any) -> Model:
+def _of_arithmetic(model: Model, arithmetic: str | None) -> Model:
+    if arithmetic not in (None, model.arithmetic):
+        raise ArgumentError(
+            f"the .eqm file has {model.arithmetic} arithmetic; for {arithmetic} arithmetic convert "
+            f"its source again: edgeq convert --arithmetic {arithmetic}"
+        )
+    return model
+
+
+def _converted(source: Any, arithmetic: str | None) -> Model:
     from ..converter import convert
 
-    return Model(convert(source).data)
+    return Model(convert(source, arithmetic=arithmetic or "exact").data)

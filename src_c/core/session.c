@@ -17,7 +17,7 @@ struct eq_session {
     uint8_t *arena;
     uint8_t *scratch; /* one of model->scratch_size bytes a thread */
     uint32_t threads;
-    eq_pool *pool; /* NULL: one thread */
+    eq_thread_pool *pool; /* NULL: one thread */
     eq_op_hook hook;
     void *hook_user;
     bool owned; /* came from malloc */

@@ -29,18 +29,18 @@ size_t eq_pool_size(uint32_t threads)
     return 0;
 }
 
-eq_pool *eq_pool_create_in(void *memory, const eq_session_options *options)
+eq_thread_pool *eq_pool_create_in(void *memory, const eq_session_options *options)
 {
     (void)memory, (void)options;
     return NULL;
 }
 
-void eq_pool_destroy(eq_pool *pool)
+void eq_pool_destroy(eq_thread_pool *pool)
 {
     (void)pool;
 }
 
-void eq_pool_run(eq_pool *pool, eq_job job, void *context, size_t units, uint32_t chunks)
+void eq_pool_run(eq_thread_pool *pool, eq_job job, void *context, size_t units, uint32_t chunks)
 {
     (void)pool, (void)chunks;
     job(context, 0, 0, units);
@@ -69,13 +69,13 @@ enum {
 #define EQ_OWN_LINE(name) char name[128]
 
 typedef struct worker {
-    eq_pool *pool;
+    eq_thread_pool *pool;
     uint32_t number;
     int32_t cpu; /* -1: any */
     pthread_t thread;
 } worker;
 
-struct eq_pool {
+struct eq_thread_pool {
     eq_job job;
     void *context;
     size_t units;
@@ -157,7 +157,7 @@ static bool is_patient(patience *p)
 
 /* ---- parts */
 
-static bool take(eq_pool *pool, unsigned *left)
+static bool take(eq_thread_pool *pool, unsigned *left)
 {
     *left = atomic_load_explicit(&pool->open, memory_order_relaxed);
     while (*left > 0)
@@ -168,14 +168,14 @@ static bool take(eq_pool *pool, unsigned *left)
 }
 
 /* Part chunks - left of the job. */
-static void work(eq_pool *pool, uint32_t number, unsigned left)
+static void work(eq_thread_pool *pool, uint32_t number, unsigned left)
 {
     const uint64_t units = pool->units, chunks = pool->chunks, part = chunks - left;
     pool->job(pool->context, number, (size_t)(units * part / chunks),
               (size_t)(units * (part + 1) / chunks));
 }
 
-static void sleep_until_work(eq_pool *pool)
+static void sleep_until_work(eq_thread_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1); /* before it looks: publish() looks in reverse order */
@@ -186,7 +186,7 @@ static void sleep_until_work(eq_pool *pool)
 }
 
 /* False: it is time to end. */
-static bool wait_for_work(eq_pool *pool)
+static bool wait_for_work(eq_thread_pool *pool)
 {
     patience p = {0, 0};
     while (atomic_load_explicit(&pool->open, memory_order_relaxed) == 0) {
@@ -215,7 +215,7 @@ static void pin(int32_t cpu)
 static void *live(void *argument)
 {
     const worker *w = argument;
-    eq_pool *pool = w->pool;
+    eq_thread_pool *pool = w->pool;
     unsigned left;
 
     if (w->cpu >= 0)
@@ -235,7 +235,7 @@ static void *live(void *argument)
 
 /* ---- the caller's side */
 
-static void start(eq_pool *pool)
+static void start(eq_thread_pool *pool)
 {
     sigset_t all, before;
     pthread_once(&fork_once, watch_forks);
@@ -257,7 +257,7 @@ static void start(eq_pool *pool)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static void publish(eq_pool *pool, uint32_t chunks)
+static void publish(eq_thread_pool *pool, uint32_t chunks)
 {
     atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
     atomic_store(&pool->open, chunks);
@@ -273,7 +273,7 @@ static void publish(eq_pool *pool, uint32_t chunks)
 }
 
 /* The caller did `mine` parts since `begin`. */
-static void wait_for_parts(eq_pool *pool, uint32_t chunks, unsigned mine, uint64_t begin)
+static void wait_for_parts(eq_thread_pool *pool, uint32_t chunks, unsigned mine, uint64_t begin)
 {
     patience p = {0, 0};
     while (atomic_load_explicit(&pool->done, memory_order_acquire) != chunks)
@@ -291,7 +291,7 @@ static void wait_for_parts(eq_pool *pool, uint32_t chunks, unsigned mine, uint64
         }
 }
 
-void eq_pool_run(eq_pool *pool, eq_job job, void *context, size_t units, uint32_t chunks)
+void eq_pool_run(eq_thread_pool *pool, eq_job job, void *context, size_t units, uint32_t chunks)
 {
     unsigned left, mine = 0;
     if (!pool->started || pool->generation != atomic_load(&generation))
@@ -338,12 +338,12 @@ eq_status eq_pool_check(const eq_session_options *options)
 
 size_t eq_pool_size(uint32_t threads)
 {
-    return eq_align_up(sizeof(eq_pool) + (threads - 1) * sizeof(worker), 16);
+    return eq_align_up(sizeof(eq_thread_pool) + (threads - 1) * sizeof(worker), 16);
 }
 
-eq_pool *eq_pool_create_in(void *memory, const eq_session_options *options)
+eq_thread_pool *eq_pool_create_in(void *memory, const eq_session_options *options)
 {
-    eq_pool *pool = memory;
+    eq_thread_pool *pool = memory;
     pool->started = false;
     pool->threads = options->threads;
     pool->running = 0;
@@ -357,7 +357,7 @@ eq_pool *eq_pool_create_in(void *memory, const eq_session_options *options)
     return pool;
 }
 
-void eq_pool_destroy(eq_pool *pool)
+void eq_pool_destroy(eq_thread_pool *pool)
 {
     if (!pool->started || pool->generation != atomic_load(&generation))
         return;
