@@ -51,6 +51,11 @@ def _both(*edits: Edit) -> Edit:
     return lambda e: [edit(e) for edit in edits]
 
 
+def _requantization(base: str, rows: list[tuple[str, str, str, Edit]]) -> list[Case]:
+    """Of a layer with weights; the reader looks at these as well."""
+    return [Case(name, base, INVALID, reader, core, edit) for name, reader, core, edit in rows]
+
+
 def _cases(base: str, rows: list[tuple[str, str, Edit]]) -> list[Case]:
     return [Case(name, base, INVALID, None, core, edit) for name, core, edit in rows]
 
@@ -69,6 +74,40 @@ def _window(kind: str, op: int, size: str) -> list[tuple[str, str, Edit]]:
 
 
 # fmt: off
+REQUANTIZATION = [
+    *_requantization("conv_add_view", [
+        ("conv_arithmetic", "arithmetic 2 is unknown", "arithmetic 2 is unknown",
+         _param(0, arithmetic=2)),
+        ("conv_fraction", "fraction 1, the limit is 0", "fraction is 1, must be in [0, 0]",
+         _param(0, fraction=1)),
+        ("conv_multiplier", "a multiplier is neither 0 nor in [2^30, 2^31)",
+         "multiplier is 1073741823", _array(0, "multiplier", 1, 2**30 - 1)),
+        ("conv_multiplier_negative", "a multiplier is neither 0 nor in [2^30, 2^31)",
+         "multiplier is -1073741824", _array(0, "multiplier", 1, -(2**30))),
+        ("conv_exponent", "an exponent is not in [-31, 30]", "exponent of multiplier is 31",
+         _array(0, "exponent", 0, 31)),
+        ("conv_r15_of_r31", "a multiplier is neither 0 nor in [2^14, 2^15)",
+         "must be in [16384, 32767]", _param(0, arithmetic=1)),
+    ]),
+    *_requantization("native", [
+        ("r15_fraction", "fraction 7, the limit is 6", "fraction is 7, must be in [0, 6]",
+         _param(0, fraction=7)),
+        ("r15_multiplier_low", "a multiplier is neither 0 nor in [2^14, 2^15)",
+         "multiplier is 16383, must be in [16384, 32767]", _array(0, "multiplier", 1, 2**14 - 1)),
+        ("r15_multiplier_high", "a multiplier is neither 0 nor in [2^14, 2^15)",
+         "multiplier is 32768, must be in [16384, 32767]", _array(1, "multiplier", 0, 2**15)),
+        ("r15_exponent_positive", "an exponent is not in [-31, 0]",
+         "exponent is 1, must be in [-31, 0]", _array(2, "exponent", 2, 1)),
+        ("r15_exponent_low", "an exponent is not in [-31, 0]",
+         "exponent is -32, must be in [-31, 0]", _array(0, "exponent", 0, -32)),
+        ("r15_as_r31", "fraction 5, the limit is 0", "fraction is 5, must be in [0, 0]",
+         _param(0, arithmetic=0)),
+    ]),
+]
+R15 = _cases("native", [
+    ("r15_accumulator", "the accumulator of channel 0 can reach",
+     _both(_array(0, "exponent", 0, -31), _array(0, "bias", 0, 2**30))),
+])
 CONV = _cases("conv_add_view", [
     *_window("conv", 0, "stride_h stride_w dilation_h dilation_w pad_top pad_left"),
     ("conv_depth_multiplier_0", "depth_multiplier is 0", _param(0, depth_multiplier=0)),
@@ -76,9 +115,6 @@ CONV = _cases("conv_add_view", [
     ("conv_groups_0", "groups is 0", _param(0, groups=0)),
     ("conv_depth_multiplier_2", "depth_multiplier is 2", _param(0, depth_multiplier=2)),
     ("conv_act_range", "act_min is -1, must be in [-128, -2]", _param(0, act_max=-2)),
-    ("conv_arithmetic", "arithmetic 1 is unknown", _param(0, arithmetic=1)),
-    ("conv_multiplier", "multiplier is 1073741823", _array(0, "multiplier", 1, 2**30 - 1)),
-    ("conv_exponent", "exponent of multiplier is 31", _array(0, "exponent", 0, 31)),
     ("conv_accumulator", "the accumulator of channel 1 can reach",
      _array(0, "bias", 1, -(2**31))),
     ("conv_input_rank", "input has rank 3", _shape(0, 0, 4, 4, 2)),
@@ -232,6 +268,8 @@ RESIZE = _cases("resize", [
 # fmt: on
 
 CASES = [
+    *REQUANTIZATION,
+    *R15,
     *CONV,
     *FULLY_CONNECTED,
     *WINDOWS,

@@ -193,8 +193,6 @@ REFS = [
          lambda e: e.param(0, requant_count=3)),
     Case("data_empty", FC, INVALID, "its data ends behind", "ends behind section DATA",
          lambda e: e.part("DATA").content.clear()),
-    Case("params_reserved", FC, INVALID, "its reserved params are not 0",
-         "reserved parameters are not 0", lambda e: e.param(0, reserved=1)),
     Case("params_reserved_bytes", MOVES, INVALID, "its reserved params are not 0",
          "reserved parameters are not 0", lambda e: e.param(2, reserved=1)),
     Case("metadata_record", FC, INVALID, "not a multiple of 8", "not a multiple of 8",

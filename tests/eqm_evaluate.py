@@ -49,8 +49,22 @@ def requantize(x: np.ndarray, m: np.ndarray, e: np.ndarray) -> np.ndarray:
     return (high >> right) + (rest > half + (high < 0))
 
 
+def requantize_r15(
+    acc: np.ndarray, m: np.ndarray, e: np.ndarray, fraction: int, zero: int
+) -> np.ndarray:
+    """R15: acc * m * 2**(e - 15 - fraction) + zero, in 16-bit steps."""
+    high, low = 2**15 - 1, -(2**15)
+    t = np.clip(np.floor_divide(acc + (1 << -e) // 2, 1 << -e), low, high)
+    u = np.clip(np.floor_divide(t * m + 2**14, 2**15), low, high)
+    half = 2**fraction // 2
+    return np.floor_divide(np.clip(u + zero * 2**fraction + half, low, high), 2**fraction)
+
+
 def _finish(acc: np.ndarray, p: Params) -> np.ndarray:
     m, e = p["multiplier"].astype(np.int64), p["exponent"].astype(np.int64)
+    if p["arithmetic"] == 1:
+        y = requantize_r15(acc, m, e, p["fraction"], p["y_zero"])
+        return np.clip(y, p["act_min"], p["act_max"])
     return np.clip(requantize(acc, m, e) + p["y_zero"], p["act_min"], p["act_max"])
 
 

@@ -207,6 +207,33 @@ def resize() -> Program:
     return b.program()
 
 
+def native() -> Program:
+    """R15 in each of its ops: fractions 5, 0, 6 and 2, one multiplier or one a channel."""
+    b = Builder()
+
+    def scaling(count: int, fraction: int, least: int) -> dict[str, Any]:
+        m = (1 << 14) + (noise(78, (count,), "int32") & 0x3FFF)
+        e = -least - (np.arange(count) % 3).astype(np.int8)
+        every = {"multiplier": m, "exponent": e, "requant_count": count}
+        return every | {"arithmetic": 1, "fraction": fraction}
+
+    x = b.input("x", (1, 3, 3, 2))
+    w = b.const(noise(8, (2, 3, 3, 2)))
+    y = b.mac("CONV_2D", x, w, (1, 3, 3, 2), pad_top=1, pad_left=1, **scaling(2, 5, 3))
+    w = b.const(noise(9, (1, 2, 2, 2)))
+    y = b.mac("DEPTHWISE_CONV_2D", y, w, (1, 2, 2, 2), x_zero=-1, **scaling(1, 0, 7))
+    w = b.const(noise(10, (3, 2, 2, 2)))
+    y = b.mac(
+        "TRANSPOSE_CONV", y, w, (1, 4, 4, 3), stride_h=2, stride_w=2, x_zero=-1,
+        **scaling(3, 6, 0), act_min=-20,
+    )  # fmt: skip
+    flat = b.view(y, (1, 48))
+    w = b.const(noise(11, (5, 48)))
+    y = b.mac("FULLY_CONNECTED", flat, w, (1, 5), x_zero=-1, bias=None, **scaling(5, 2, 7))
+    b.output("y", y)
+    return b.program(arithmetic="native")
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "fully_connected": fully_connected,
     "conv_add_view": conv_add_view,
@@ -216,4 +243,5 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "softmax": softmax,
     "moves": moves,
     "resize": resize,
+    "native": native,
 }

@@ -118,7 +118,7 @@ def test_load_refuses_threads(converted: edgeq.Converted, threads: object) -> No
 
 def test_load_takes_threads_and_arithmetic(converted: edgeq.Converted) -> None:
     assert edgeq.load(converted, threads=4, arithmetic="exact").verify() == 3
-    with pytest.raises(edgeq.UnsupportedError, match="arithmetic='native' is not there yet"):
+    with pytest.raises(edgeq.ArgumentError, match="file has exact arithmetic"):
         edgeq.load(converted, arithmetic="native")
     with pytest.raises(edgeq.ArgumentError, match="'exact' or 'native', not 'fast'"):
         edgeq.load(converted, arithmetic="fast")

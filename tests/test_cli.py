@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,6 +154,25 @@ def test_convert_json(call: Any, tmp_path: Path) -> None:
     assert report["output"] == str(out)
     assert report["file_bytes"] == out.stat().st_size
     assert report["ram_bytes"] == edgeq.load(out).memory_bytes
+
+
+def test_convert_native(call: Any, fail: Any, tmp_path: Path) -> None:
+    out = tmp_path / "native.eqm"
+    shown = call("convert", DIGITS, "-o", out, "--arithmetic", "native")
+    assert re.search(r"requantization +R15\n", shown)
+    assert "over the inputs of 3 golden cases" in shown
+    report = call("convert", DIGITS, "-o", out, "--arithmetic", "native", "--json")
+    (output,) = report["against_exact"]["outputs"]
+    assert (output["output"], output["elements"]) == ("probabilities", 30)
+    assert 0 <= output["differing"] <= output["elements"]
+    assert f"{output['differing']} of 30" in shown
+    assert "R15 per channel" in call("inspect", out)
+    assert call("inspect", DIGITS, "--arithmetic", "native").count("R15") >= 4
+    message = "the .eqm file has native arithmetic; for exact arithmetic convert its source again"
+    for command in ("run", "inspect", "verify", "bench"):
+        assert message in fail(command, out, "--arithmetic", "exact")
+    assert "against_exact" not in call("convert", DIGITS, "-o", out, "--json")
+    assert "has exact arithmetic" in fail("verify", out, "--arithmetic", "native")
 
 
 def test_convert_refuses(fail: Any, tmp_path: Path) -> None:

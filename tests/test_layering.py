@@ -25,8 +25,9 @@ MAY_IMPORT = {
     "quantize": {"ir", "format", "errors"},
     "runtime": {"errors", "converter"},  # converter: lazily, to load a .tflite
     "converter": {"errors", "format", "importers", "ir", "passes", "quantize", "runtime"},
+    "difference": {"format", "runtime"},
     "tflite": {"errors", "runtime"},
-    "cli": {"errors", "format", "runtime", "converter"},
+    "cli": {"errors", "format", "runtime", "converter", "difference"},
     "__init__": {"errors", "runtime", "converter"},
     "__main__": {"cli"},
 }
