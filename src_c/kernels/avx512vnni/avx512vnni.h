@@ -161,23 +161,43 @@ INLINE __m512i rows_in_order(size_t vectors, __m512i y)
     return y;
 }
 
-/* `rows` rows of `count` bytes of those in order. */
+INLINE void store_some(int8_t *out, __m128i y, size_t count)
+{
+    if (count == 16)
+        _mm_storeu_si128((__m128i *)(void *)out, y);
+    else
+        _mm_mask_storeu_epi8(out, (__mmask16)(0xffffu >> (16 - count)), y);
+}
+
+/* `rows` rows of `count` bytes of those in order. Whole rows without a mask: that is cheaper. */
 INLINE void store_rows(size_t vectors, size_t rows, size_t count, __m512i y, int8_t *out,
                        size_t stride)
 {
-    const __mmask64 mask = ~UINT64_C(0) >> (64 - count);
-    _mm512_mask_storeu_epi8(out, mask & (~UINT64_C(0) >> (64 - vectors * LANES)), y);
-    if (vectors == 2 && rows > 1)
-        _mm256_mask_storeu_epi8(out + stride, (__mmask32)mask, _mm512_extracti64x4_epi64(y, 1));
-    if (vectors == 1) {
+    if (vectors == 4) {
+        if (count == 64)
+            _mm512_storeu_si512(out, y);
+        else
+            _mm512_mask_storeu_epi8(out, ~UINT64_C(0) >> (64 - count), y);
+    } else if (vectors == 2) {
+        const __m256i second = _mm512_extracti64x4_epi64(y, 1);
+        if (count == 32) {
+            _mm256_storeu_si256((__m256i *)(void *)out, _mm512_castsi512_si256(y));
+            if (rows > 1)
+                _mm256_storeu_si256((__m256i *)(void *)(out + stride), second);
+        } else {
+            const __mmask32 mask = ~UINT32_C(0) >> (32 - count);
+            _mm256_mask_storeu_epi8(out, mask, _mm512_castsi512_si256(y));
+            if (rows > 1)
+                _mm256_mask_storeu_epi8(out + stride, mask, second);
+        }
+    } else {
+        store_some(out, _mm512_castsi512_si128(y), count);
         if (rows > 1)
-            _mm_mask_storeu_epi8(out + stride, (__mmask16)mask, _mm512_extracti32x4_epi32(y, 1));
+            store_some(out + stride, _mm512_extracti32x4_epi32(y, 1), count);
         if (rows > 2)
-            _mm_mask_storeu_epi8(out + 2 * stride, (__mmask16)mask,
-                                 _mm512_extracti32x4_epi32(y, 2));
+            store_some(out + 2 * stride, _mm512_extracti32x4_epi32(y, 2), count);
         if (rows > 3)
-            _mm_mask_storeu_epi8(out + 3 * stride, (__mmask16)mask,
-                                 _mm512_extracti32x4_epi32(y, 3));
+            store_some(out + 3 * stride, _mm512_extracti32x4_epi32(y, 3), count);
     }
 }
 
