@@ -133,7 +133,8 @@ static double measure_peak(const char *isa)
 
 /* ---- the list */
 
-/* gemm: channels, runs, length, pixels; depthwise: channels, multiplier, kernel_h,
+/* gemm: channels, runs, length, pixels; conv: channels, kernel_h, kernel_w, depth, stride, width,
+ * height; depthwise: channels, multiplier, kernel_h,
  * kernel_w, stride, dilation, width; the others as their families read them. */
 static const kc_bench benches[] = {
     {"gemm", {32, 3, 9, 24}, false},
@@ -152,6 +153,11 @@ static const kc_bench benches[] = {
     {"gemm", {1001, 1, 1280, 1}, false},
     {"gemm", {128, 1, 640, 1}, false},
     {"gemm", {10, 1, 64, 1}, false},
+    {"conv", {32, 3, 3, 3, 2, 224, 2}, false},
+    {"conv", {16, 3, 3, 16, 1, 32, 4}, false},
+    {"conv", {64, 3, 3, 32, 2, 16, 4}, false},
+    {"conv", {64, 3, 3, 64, 1, 8, 8}, false},
+    {"conv", {64, 10, 4, 1, 2, 10, 4}, false},
     {"depthwise", {32, 1, 3, 3, 1, 1, 112}, false},
     {"depthwise", {96, 1, 3, 3, 2, 1, 112}, false},
     {"depthwise", {144, 1, 3, 3, 1, 1, 56}, false},
@@ -189,7 +195,9 @@ static double work(const kc_bench *b)
 {
     const size_t *s = b->size;
     if (strcmp(b->family, "gemm") == 0)
-        return (double)(s[0] * s[1] * s[2] * s[4]);
+        return (double)(s[0] * s[1] * s[2] * s[3]);
+    if (strcmp(b->family, "conv") == 0)
+        return (double)(s[0] * s[1] * s[2] * s[3] * s[6] * ((s[5] - 1) / s[4] + 1));
     if (strcmp(b->family, "depthwise") == 0)
         return (double)(s[0] * s[2] * s[3] * ((s[6] - 1) / s[4] + 1));
     return (double)(s[0] * (s[1] ? s[1] : 1));
@@ -197,7 +205,8 @@ static double work(const kc_bench *b)
 
 static bool has_macs(const kc_bench *b)
 {
-    return strcmp(b->family, "gemm") == 0 || strcmp(b->family, "depthwise") == 0;
+    return strcmp(b->family, "gemm") == 0 || strcmp(b->family, "conv") == 0
+           || strcmp(b->family, "depthwise") == 0;
 }
 
 /* As in the list: 64x1x64x1x24 R15 */
@@ -252,7 +261,7 @@ void kc_bench_end(bool json)
     if (json)
         printf("\n]\n");
     else
-        printf("per " UNIT ": multiply-adds of gemm and depthwise, elements of the others\n");
+        printf("per " UNIT ": multiply-adds of gemm, conv and depthwise, elements of the others\n");
 }
 
 bool kc_bench_table(const char *isa, const char *family, const eq_kernels *scalar,

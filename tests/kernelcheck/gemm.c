@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { MOST_MACS = 1 << 20 }; /* of a random case: scalar is slow */
+
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -71,11 +73,18 @@ static gemm_shape choose_gemm(kc_case *c)
         const size_t *size = c->bench->size;
         return (gemm_shape){size[0], size[1], size[2], size[3]};
     }
-    if (c->index % 4 == 3)
-        return real_gemms[c->index / 4 % real];
-    if (c->index % 4 == 2)
-        return (gemm_shape){1 + kc_log_below(rng, 300), 1 + kc_log_below(rng, 12),
-                            1 + kc_log_below(rng, 150), 1 + kc_log_below(rng, 60)};
+    if (c->index % 4 == 3) {
+        gemm_shape s = real_gemms[c->index / 4 % real];
+        s.pixels = kc_chance(rng, 30) ? s.pixels : 1 + kc_below(rng, s.pixels);
+        return s;
+    }
+    if (c->index % 4 == 2) {
+        gemm_shape s = {1 + kc_log_below(rng, 300), 1 + kc_log_below(rng, 25),
+                        1 + kc_log_below(rng, 200), 1 + kc_log_below(rng, 60)};
+        while (s.channels * s.runs * s.length * s.pixels > MOST_MACS && s.pixels > 1)
+            s.pixels /= 2;
+        return s;
+    }
     const size_t i = c->index / 4 * 2 + c->index % 4;
     return (gemm_shape){1 + i % 131, kc_chance(rng, 70) ? 1 : 1 + kc_below(rng, 9), 1 + i * 7 % 67,
                         1 + i * 5 % 33};
@@ -101,26 +110,26 @@ static void dense_windows(kc_case *c, kc_gemm_case *t, enum kc_fill fill)
 static void listed_windows(kc_case *c, kc_gemm_case *t, enum kc_fill fill)
 {
     kc_rng *rng = &c->rng;
-    const size_t length = t->g.length, taps = t->g.runs;
+    const size_t length = t->g.length, runs = t->g.runs;
     const bool even = rng->usual || kc_chance(rng, 40);
     const size_t padding_percent = rng->usual || kc_chance(rng, 50) ? 0 : kc_below(rng, 60);
     const size_t move = rng->usual ? length : kc_below(rng, 2 * length + 1);
-    const size_t most = even ? (taps + t->pixels) * (move + length) + length
-                             : length + kc_below(rng, 4 * taps * length + 64);
+    const size_t most = even ? (runs + t->pixels) * (move + length) + length
+                             : length + kc_below(rng, 4 * runs * length + 64);
     int8_t *x = kc_input(c, "x", most, 1);
     int8_t *padding = kc_input(c, "padding", length, 1);
     const int8_t **list =
-        kc_input(c, "list of windows", t->pixels * taps * sizeof *list, sizeof *list);
+        kc_input(c, "list of windows", t->pixels * runs * sizeof *list, sizeof *list);
 
     kc_fill_s8(rng, fill, t->g.params.x_zero, most, x);
     memset(padding, t->g.params.x_zero, length);
     for (size_t p = 0; p < t->pixels; p++)
-        for (size_t k = 0; k < taps; k++) {
+        for (size_t k = 0; k < runs; k++) {
             const size_t way = kc_below(rng, 10);
             size_t at = way < 2 ? 0 : way < 4 ? most - length : kc_below(rng, most - length + 1);
             if (even)
                 at = least(p * move + k * length, most - length);
-            list[p * taps + k] = kc_chance(rng, padding_percent) ? padding : x + at;
+            list[p * runs + k] = kc_chance(rng, padding_percent) ? padding : x + at;
         }
     t->windows = (eq_windows){(const int8_t *const *)list, 0};
     kc_describe(c, " listed%s, %zu%% padding", even ? " evenly" : "", padding_percent);
@@ -130,37 +139,35 @@ static void listed_windows(kc_case *c, kc_gemm_case *t, enum kc_fill fill)
 static int32_t window_sum(const kc_gemm_case *t, size_t p, size_t n)
 {
     const eq_gemm *g = &t->g;
-    const size_t length = g->length, taps = g->runs;
     const int8_t *w = g->w + n * g->runs * g->length;
     int32_t sum = 0;
-    for (size_t k = 0; k < taps; k++) {
+    for (size_t k = 0; k < g->runs; k++) {
         const int8_t *x =
-            t->windows.step ? t->windows.x[0] + p * t->windows.step : t->windows.x[p * taps + k];
-        for (size_t i = 0; i < length; i++)
+            t->windows.step ? t->windows.x[0] + p * t->windows.step : t->windows.x[p * g->runs + k];
+        for (size_t i = 0; i < g->length; i++)
             sum += (x[i] - g->params.x_zero) * (*w++ - g->params.w_zero);
     }
     return sum;
 }
 
-static void choose_part(kc_case *c, kc_gemm_case *t)
+void kc_choose_channels(kc_case *c, size_t channels, size_t *first, size_t *end, size_t *y_stride)
 {
     kc_rng *rng = &c->rng;
-    const size_t channels = t->g.channels;
     const size_t blocks = (channels + EQ_CHANNEL_BLOCK - 1) / EQ_CHANNEL_BLOCK;
     const size_t a = kc_below(rng, blocks), b = a + 1 + kc_below(rng, blocks - a);
     const bool part = !rng->usual && kc_chance(rng, 40);
-    t->first = part ? a * EQ_CHANNEL_BLOCK : 0;
-    t->end = part ? least(b * EQ_CHANNEL_BLOCK, channels) : channels;
-    t->y_stride = channels;
+    *first = part ? a * EQ_CHANNEL_BLOCK : 0;
+    *end = part ? least(b * EQ_CHANNEL_BLOCK, channels) : channels;
+    *y_stride = channels;
     if (!rng->usual && kc_chance(rng, 30))
-        t->y_stride += kc_below(rng, 100);
-    kc_describe(c, " channels %zu..%zu y_stride %zu", t->first, t->end, t->y_stride);
+        *y_stride += kc_below(rng, 100);
+    kc_describe(c, " channels %zu..%zu y_stride %zu", *first, *end, *y_stride);
 }
 
 static void make_gemm(kc_case *c, kc_gemm_case *t)
 {
     kc_rng *rng = &c->rng;
-    gemm_shape s = choose_gemm(c);
+    const gemm_shape s = choose_gemm(c);
     const enum kc_fill fill = kc_any_fill(rng);
     bool extreme;
 
@@ -178,7 +185,7 @@ static void make_gemm(kc_case *c, kc_gemm_case *t)
         dense_windows(c, t, extreme ? KC_EXTREME : fill);
     else
         listed_windows(c, t, extreme ? KC_EXTREME : fill);
-    choose_part(c, t);
+    kc_choose_channels(c, s.channels, &t->first, &t->end, &t->y_stride);
     if (!extreme && t->g.params.bias != NULL && kc_chance(rng, 40)) {
         kc_describe(c, " ties");
         for (size_t n = t->first; n < t->end; n++)
@@ -191,58 +198,67 @@ static void make_gemm(kc_case *c, kc_gemm_case *t)
     kc_describe(c, " bound %lld", (long long)t->g.params.bound);
 }
 
-/* The layer as the slots see it at their different times; *g is an input of its own. */
-static eq_gemm *gemm_view(kc_case *c, const kc_gemm_case *t, const void *packed, int64_t bound)
+/* The layer as the slots see it at their different times, an input of its own. */
+static eq_gemm *view(kc_case *c, const eq_gemm *g, const void *packed, int64_t bound)
 {
-    eq_gemm *g = kc_input(c, "struct eq_gemm", sizeof *g, _Alignof(eq_gemm));
-    *g = t->g;
-    g->packed = packed;
-    g->params.bound = bound;
-    return g;
+    eq_gemm *copy = kc_input(c, "struct eq_gemm", sizeof *copy, _Alignof(eq_gemm));
+    *copy = *g;
+    copy->packed = packed;
+    copy->params.bound = bound;
+    return copy;
 }
 
-static bool pack_gemm(kc_case *c, const eq_kernels *k, const char *who, const eq_gemm *g,
+static bool call_pack(kc_case *c, const eq_kernels *k, const char *who, const eq_gemm *g,
                       void *packed, size_t *size)
 {
     kc_seal(c);
     return KC_CALL(c, who, *size = k->gemm_pack(g, packed)) && kc_intact(c, who);
 }
 
-static bool size_gemm(kc_case *c, const eq_kernels *k, const char *who, const eq_gemm *g,
-                      size_t pixels, size_t *size)
-{
-    kc_seal(c);
-    return KC_CALL(c, who, *size = k->gemm_scratch(g, pixels)) && kc_intact(c, who);
-}
-
-bool kc_run_gemm(kc_case *c, const eq_kernels *k, const char *who, const kc_gemm_case *t, int8_t *y)
+bool kc_pack_gemm(kc_case *c, const eq_kernels *k, const char *who, eq_gemm *g)
 {
     const void *nowhere = kc_input(c, "g->packed while packing", 0, 1);
-    const size_t more = kc_below(&c->rng, 4);
-    size_t size = 0, again = 0, scratch_size = 0;
-    /* conv.c does not know the bound when it counts and when it runs */
-    const int64_t bound = kc_chance(&c->rng, 50) ? 0 : t->g.params.bound;
-    eq_gemm *count = gemm_view(c, t, nowhere, bound);
-    eq_gemm *pack = gemm_view(c, t, nowhere, t->g.params.bound);
-    eq_windows *windows = kc_input(c, "struct eq_windows", sizeof *windows, _Alignof(eq_windows));
-    *windows = t->windows;
-
-    if (!pack_gemm(c, k, who, count, NULL, &size) || !kc_check_size(c, "gemm_pack", size))
+    const int64_t bound = g->params.bound;
+    size_t size = 0, again = 0;
+    if (kc_chance(&c->rng, 50)) /* conv.c does not know it when it counts and when it runs */
+        g->params.bound = 0;
+    if (!call_pack(c, k, who, view(c, g, nowhere, g->params.bound), NULL, &size)
+        || !kc_check_size(c, "gemm_pack", size))
         return false;
     void *packed = size == 0 ? NULL : kc_output(c, "packed", size, EQ_PACK_ALIGN);
-    if (size > 0 && !pack_gemm(c, k, who, pack, packed, &again))
+    if (size > 0 && !call_pack(c, k, who, view(c, g, nowhere, bound), packed, &again))
         return false;
     if (again != size)
         return kc_fail(c, "gemm_pack counted %zu bytes, then returned %zu", size, again);
     kc_freeze(c, packed);
-    eq_gemm *run = gemm_view(c, t, packed, bound);
-    if (!size_gemm(c, k, who, run, t->pixels + more, &scratch_size)
-        || !kc_check_size(c, "gemm_scratch", scratch_size))
+    g->packed = packed;
+    return true;
+}
+
+static bool call_scratch(kc_case *c, const eq_kernels *k, const char *who, const eq_gemm *g,
+                         size_t pixels, size_t *size)
+{
+    kc_seal(c);
+    return KC_CALL(c, who, *size = k->gemm_scratch(g, pixels)) && kc_intact(c, who)
+           && kc_check_size(c, "gemm_scratch", *size);
+}
+
+bool kc_run_gemm(kc_case *c, const eq_kernels *k, const char *who, const kc_gemm_case *t, int8_t *y)
+{
+    const size_t more = kc_below(&c->rng, 4);
+    eq_gemm packed = t->g;
+    size_t size = 0;
+    eq_windows *windows = kc_input(c, "struct eq_windows", sizeof *windows, _Alignof(eq_windows));
+    *windows = t->windows;
+    if (!kc_pack_gemm(c, k, who, &packed))
         return false;
-    void *scratch = kc_output(c, "scratch", scratch_size, EQ_PACK_ALIGN);
+    eq_gemm *g = view(c, &packed, packed.packed, packed.params.bound);
+    if (!call_scratch(c, k, who, g, t->pixels + more, &size))
+        return false;
+    void *scratch = kc_output(c, "scratch", size, EQ_PACK_ALIGN);
     kc_seal(c);
     return KC_TIMED(c, who,
-                    k->gemm(run, t->pixels, t->first, t->end, windows, y, t->y_stride, scratch))
+                    k->gemm(g, t->pixels, t->first, t->end, windows, y, t->y_stride, scratch))
            && kc_intact(c, who);
 }
 

@@ -190,6 +190,10 @@ typedef struct kc_depthwise_case {
     ptrdiff_t left;
 } kc_depthwise_case;
 
+/* A range of channels as work is split, and a distance between pixels of y. */
+void kc_choose_channels(kc_case *c, size_t channels, size_t *first, size_t *end, size_t *y_stride);
+/* Counts and packs; sets g->packed, and g->params.bound to what a run is given. */
+bool kc_pack_gemm(kc_case *c, const eq_kernels *k, const char *who, eq_gemm *g);
 /* Packs, sizes and runs; y is that of pixel 0, channel 0. */
 bool kc_run_gemm(kc_case *c, const eq_kernels *k, const char *who, const kc_gemm_case *t,
                  int8_t *y);
@@ -225,6 +229,7 @@ void kc_bench_end(bool json);
 
 bool kc_gemm(kc_case *c);
 bool kc_gemm_requant(kc_case *c);
+bool kc_conv(kc_case *c);
 bool kc_depthwise(kc_case *c);
 bool kc_depthwise_requant(kc_case *c);
 bool kc_add(kc_case *c);

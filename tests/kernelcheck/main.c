@@ -18,13 +18,15 @@
         } \
     }
 #define GEMM {KC_SLOT(gemm_pack), KC_SLOT(gemm_scratch), KC_SLOT(gemm)}
+#define CONV {KC_SLOT(gemm_pack), KC_SLOT(conv_scratch), KC_SLOT(conv)}
 #define DEPTHWISE {KC_SLOT(depthwise_pack), KC_SLOT(depthwise_scratch), KC_SLOT(depthwise)}
 
 const kc_family kc_families[] = {
-    {"gemm", kc_gemm, 4000, 200000, GEMM},
-    {"gemm.requant", kc_gemm_requant, 6000, 400000, GEMM},
+    {"gemm", kc_gemm, 3000, 200000, GEMM},
+    {"gemm.requant", kc_gemm_requant, 4000, 400000, GEMM},
+    {"conv", kc_conv, 2000, 100000, CONV},
     {"depthwise", kc_depthwise, 8000, 200000, DEPTHWISE},
-    {"depthwise.requant", kc_depthwise_requant, 4000, 200000, DEPTHWISE},
+    {"depthwise.requant", kc_depthwise_requant, 3000, 200000, DEPTHWISE},
     ONE(add, 6000, 200000),
     ONE(mul, 6000, 200000),
     ONE(maximum, 3000, 50000),
@@ -248,12 +250,17 @@ static bool bench_tables(const table *tables, size_t count, const options *o)
     return good;
 }
 
+static size_t last_slot(const kc_family *f)
+{
+    return f->slots[2] ? f->slots[2] : f->slots[0];
+}
+
 static void list_tables(const table *tables, size_t count)
 {
     for (size_t t = 0; t < count; t++) {
         printf("%-11s%s", tables[t].name, tables[t].supported ? "" : " not on this machine");
         for (size_t i = 0; i < kc_family_count && tables[t].supported; i++) {
-            const uint8_t isa = tables[t].t.isa_of[kc_families[i].slots[0] - 1];
+            const uint8_t isa = tables[t].t.isa_of[last_slot(&kc_families[i]) - 1];
             if (strchr(kc_families[i].name, '.') == NULL && (isa != 0 || t == 0))
                 printf(" %s:%s", kc_families[i].name, eq_isa_name(isa));
         }

@@ -113,6 +113,14 @@ static void ignores_first(const eq_gemm *g, size_t pixels, size_t first, size_t 
     good.gemm(g, pixels, 0, end, x, y, y_stride, scratch);
 }
 
+/* As if the pixels of a list were one behind the other. */
+static void reads_list_as_dense(const eq_gemm *g, size_t pixels, size_t first, size_t end,
+                                const eq_windows *x, int8_t *y, size_t y_stride, void *scratch)
+{
+    const eq_windows dense = {x->x, g->length};
+    good.gemm(g, pixels, first, end, g->runs == 1 ? &dense : x, y, y_stride, scratch);
+}
+
 /* ---- packing and scratch: 64 bytes of each, used rightly by the slots that replace them */
 
 static size_t packs(const eq_gemm *g, void *packed)
@@ -287,11 +295,12 @@ static const fault faults[] = {
     {"inexact_bias", "gemm.requant", "y[", {PUT(gemm, inexact_bias)}},
     {"saturated_pairs", "gemm", "y[", {PUT(gemm, saturated_pairs)}},
     {"reads_behind_x", "gemm", "byte 1 behind 'x'", {PUT(gemm, reads_behind_x)}},
-    {"reads_before_x", "gemm", "byte 1 in front of 'x'", {PUT(gemm, reads_before_x)}},
+    {"reads_before_x", "gemm", "byte 1 in front of '", {PUT(gemm, reads_before_x)}},
     {"writes_behind_y", "gemm", " behind 'y'", {PUT(gemm, writes_behind_y)}},
     {"writes_into_gaps", "gemm", "y[", {PUT(gemm, writes_into_gaps)}},
     {"changes_x", "gemm", "input 'x'", {PUT(gemm, changes_x)}},
     {"ignores_first", "gemm", "in front of 'y'", {PUT(gemm, ignores_first)}},
+    {"reads_list_as_dense", "gemm", "", {PUT(gemm, reads_list_as_dense)}},
     {"packs_more_than_counted", "gemm", "then returned", {PUT(gemm_pack, packs_more_than_counted)}},
     {"packs_too_far", "gemm", "behind 'packed'", {PUT(gemm_pack, packs_too_far)}},
     {"packs_unaligned", "gemm", "no multiple", {PUT(gemm_pack, packs_unaligned)}},
