@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ADD, MUL, MAXIMUM, MINIMUM, PRELU: two operands with broadcasting. LUT: one. */
+#include <string.h>
+
 #include "ops/walk.h"
+
+enum { TILE = 1024 }; /* bytes of repeated elements on the stack */
 
 /* ---- broadcasting: axes are counted from the innermost, missing ones have size 1 */
 
@@ -72,16 +76,55 @@ static void plan_rows(const eq_node *node, row_plan *plan)
 typedef void row_function(const eq_node *node, const row_plan *plan, const int8_t *x1,
                           const int8_t *x2, int8_t *y);
 
+/* `rows` short rows, of which one operand has all elements in a row. Those of the other, `stride`
+ * from row to row, are laid out likewise, some rows at a time, and the kernel sees one long row. */
+static void run_short_rows(const eq_node *node, row_plan long_row, row_function *row, size_t rows,
+                           const int8_t *dense, const int8_t *other, ptrdiff_t stride,
+                           bool dense_is_first, int8_t *y)
+{
+    int8_t tile[TILE];
+    const size_t n = long_row.n, step = dense_is_first ? long_row.step2 : long_row.step1;
+    size_t count = TILE / n;
+    long_row.step1 = long_row.step2 = 1;
+    for (size_t r = 0; r < rows; r += count, dense += long_row.n, y += long_row.n) {
+        count = rows - r < count ? rows - r : count;
+        long_row.n = count * n;
+        for (size_t i = 0; i < count && (r == 0 || stride != 0); i++, other += stride) {
+            if (step)
+                memcpy(tile + i * n, other, n);
+            else
+                memset(tile + i * n, *other, n);
+        }
+        row(node, &long_row, dense_is_first ? dense : tile, dense_is_first ? tile : dense, y);
+    }
+}
+
 static void run_rows(const eq_node *node, row_function *row)
 {
     const int8_t *x1 = eq_arg_data(node, 0), *x2 = eq_arg_data(node, 1);
     int8_t *y = eq_out_data(node);
     row_plan plan;
     plan_rows(node, &plan);
+    eq_walk *walk = &plan.walk;
+    const size_t n = plan.n, rows = walk->rank > 0 ? walk->size[walk->rank - 1] : 1;
+    if (rows > 1 && n <= TILE / 4) {
+        const ptrdiff_t *stride = walk->step[walk->rank - 1];
+        const bool dense1 = plan.step1 == 1 && stride[0] == (ptrdiff_t)n;
+        if (dense1 || (plan.step2 == 1 && stride[1] == (ptrdiff_t)n)) {
+            walk->rank--;
+            do {
+                const int8_t *a = x1 + walk->at[0], *b = x2 + walk->at[1];
+                run_short_rows(node, plan, row, rows, dense1 ? a : b, dense1 ? b : a,
+                               stride[dense1], dense1, y);
+                y += rows * n;
+            } while (eq_walk_next(walk));
+            return;
+        }
+    }
     do {
-        row(node, &plan, x1 + plan.walk.at[0], x2 + plan.walk.at[1], y);
-        y += plan.n;
-    } while (eq_walk_next(&plan.walk));
+        row(node, &plan, x1 + walk->at[0], x2 + walk->at[1], y);
+        y += n;
+    } while (eq_walk_next(walk));
 }
 
 /* ---- checks of parameters */

@@ -131,26 +131,45 @@ static void sum_block(const eq_node *node, reduction *plan, const int8_t *x, siz
     node->kernels->requantize(n, acc, y, p->m, p->e, p->y_zero);
 }
 
+/* y over the reduced innermost axis: some sums at a time are requantized. */
+static void sum_innermost(const eq_node *node, reduction *plan, int8_t *y)
+{
+    const eq_reduce_params *p = node->params;
+    const int8_t *x = eq_arg_data(node, 0);
+    int32_t acc[BLOCK];
+    size_t n = 0;
+    bool more;
+    do {
+        int32_t sum = start(plan, p);
+        do
+            sum += node->kernels->sum(plan->n, x + plan->kept.at[0] + plan->reduced.at[0]);
+        while (eq_walk_next(&plan->reduced));
+        acc[n++] = sum;
+        more = eq_walk_next(&plan->kept);
+        if (n == BLOCK || !more) {
+            node->kernels->requantize(n, acc, y, p->m, p->e, p->y_zero);
+            y += n;
+            n = 0;
+        }
+    } while (more);
+}
+
 static void run_sum(const eq_node *node)
 {
     const eq_reduce_params *p = node->params;
     int8_t *y = eq_out_data(node);
     reduction plan;
     plan_reduction(node, p->axes, &plan);
+    if (plan.n_is_reduced) {
+        sum_innermost(node, &plan, y);
+        return;
+    }
     do {
         const int8_t *x = (const int8_t *)eq_arg_data(node, 0) + plan.kept.at[0];
-        if (plan.n_is_reduced) {
-            int32_t acc = start(&plan, p);
-            do
-                acc += node->kernels->sum(plan.n, x + plan.reduced.at[0]);
-            while (eq_walk_next(&plan.reduced));
-            node->kernels->requantize(1, &acc, y++, p->m, p->e, p->y_zero);
-        } else {
-            for (size_t i = 0; i < plan.n; i += BLOCK) {
-                const size_t n = plan.n - i < BLOCK ? plan.n - i : BLOCK;
-                sum_block(node, &plan, x + i, n, y);
-                y += n;
-            }
+        for (size_t i = 0; i < plan.n; i += BLOCK) {
+            const size_t n = plan.n - i < BLOCK ? plan.n - i : BLOCK;
+            sum_block(node, &plan, x + i, n, y);
+            y += n;
         }
     } while (eq_walk_next(&plan.kept));
 }

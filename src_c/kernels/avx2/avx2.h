@@ -77,36 +77,33 @@ static AVX2_INLINE void walk_unary(size_t n, const int8_t *x, int8_t *y, unary_s
     store_32(y + n - 32, last);
 }
 
-static AVX2_INLINE void walk_binary_by(size_t n, const int8_t *x1, size_t step1, const int8_t *x2,
-                                       size_t step2, int8_t *y, binary_step *step, const void *k)
-{
-    const __m256i first1 = _mm256_set1_epi8(x1[0]), first2 = _mm256_set1_epi8(x2[0]);
-    if (n < 32) {
-        int8_t part1[32] = {0}, part2[32] = {0};
-        memcpy(part1, x1, step1 ? n : 0);
-        memcpy(part2, x2, step2 ? n : 0);
-        store_32(part1, step(step1 ? load_32(part1) : first1, step2 ? load_32(part2) : first2, k));
-        memcpy(y, part1, n);
-        return;
-    }
-    const __m256i last =
-        step(step1 ? load_32(x1 + n - 32) : first1, step2 ? load_32(x2 + n - 32) : first2, k);
-    for (size_t i = 0; i + 32 <= n; i += 32)
-        store_32(y + i,
-                 step(step1 ? load_32(x1 + i) : first1, step2 ? load_32(x2 + i) : first2, k));
-    store_32(y + n - 32, last);
-}
-
-/* A copy of the loop where both operands walk, one for the rest. */
+/* An operand of step 0 is read from 32 copies of its element. */
 static AVX2_INLINE void walk_binary(size_t n, const int8_t *x1, size_t step1, const int8_t *x2,
                                     size_t step2, int8_t *y, binary_step *step, const void *k)
 {
+    int8_t part1[32] = {0}, part2[32] = {0};
     if (n == 0)
         return;
-    if (step1 && step2)
-        walk_binary_by(n, x1, 1, x2, 1, y, step, k);
-    else
-        walk_binary_by(n, x1, step1, x2, step2, y, step, k);
+    if (step1 == 0 || n < 32) {
+        store_32(part1, _mm256_set1_epi8(x1[0]));
+        memcpy(part1, x1, step1 ? n : 1);
+        x1 = part1;
+    }
+    if (step2 == 0 || n < 32) {
+        store_32(part2, _mm256_set1_epi8(x2[0]));
+        memcpy(part2, x2, step2 ? n : 1);
+        x2 = part2;
+    }
+    if (n < 32) {
+        store_32(part1, step(load_32(x1), load_32(x2), k));
+        memcpy(y, part1, n);
+        return;
+    }
+    const size_t end = n - 32;
+    const __m256i last = step(load_32(x1 + end * step1), load_32(x2 + end * step2), k);
+    for (size_t i = 0; i + 32 <= n; i += 32)
+        store_32(y + i, step(load_32(x1 + i * step1), load_32(x2 + i * step2), k));
+    store_32(y + end, last);
 }
 
 /* ---- 32 bytes as int32 and back. The order is that of unpacking in each half of a register:

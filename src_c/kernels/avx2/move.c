@@ -207,13 +207,79 @@ static AVX2_INLINE void transpose_blocks(size_t rows, size_t cols, const int8_t 
     }
 }
 
-/* Two rows side by side, as channels are shuffled between two groups; at least 16 columns. */
-static AVX2 void interleave(size_t cols, const int8_t *x, size_t x_stride, int8_t *y)
+/* ---- few rows or columns that lie close together: pixels to planes, shuffled channels */
+
+/* Register 3i + r: the places in bytes 16i ... 16i + 15 of three interleaved rows that row r fills.
+ */
+static const int8_t to_pixels[9][16] = {
+    {0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1, -1, 5},
+    {-1, 0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1, -1},
+    {-1, -1, 0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1},
+    {-1, -1, 6, -1, -1, 7, -1, -1, 8, -1, -1, 9, -1, -1, 10, -1},
+    {5, -1, -1, 6, -1, -1, 7, -1, -1, 8, -1, -1, 9, -1, -1, 10},
+    {-1, 5, -1, -1, 6, -1, -1, 7, -1, -1, 8, -1, -1, 9, -1, -1},
+    {-1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15, -1, -1},
+    {-1, -1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15, -1},
+    {10, -1, -1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15},
+};
+
+/* Register 3r + i: where bytes 16i ... 16i + 15 of three interleaved rows go in row r. */
+static const int8_t to_planes[9][16] = {
+    {0, 3, 6, 9, 12, 15, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1},
+    {-1, -1, -1, -1, -1, -1, 2, 5, 8, 11, 14, -1, -1, -1, -1, -1},
+    {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 1, 4, 7, 10, 13},
+    {1, 4, 7, 10, 13, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1},
+    {-1, -1, -1, -1, -1, 0, 3, 6, 9, 12, 15, -1, -1, -1, -1, -1},
+    {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 2, 5, 8, 11, 14},
+    {2, 5, 8, 11, 14, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1},
+    {-1, -1, -1, -1, -1, 1, 4, 7, 10, 13, -1, -1, -1, -1, -1, -1},
+    {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 3, 6, 9, 12, 15},
+};
+
+/* Three registers, each made of parts of three. */
+static AVX2_INLINE void shuffle_3(const __m128i x[3], const int8_t places[9][16], __m128i y[3])
+{
+    for (int i = 0; i < 3; i++) {
+        const __m128i a = _mm_shuffle_epi8(x[0], load_part(places[3 * i], 16));
+        const __m128i b = _mm_shuffle_epi8(x[1], load_part(places[3 * i + 1], 16));
+        const __m128i c = _mm_shuffle_epi8(x[2], load_part(places[3 * i + 2], 16));
+        y[i] = _mm_or_si128(_mm_or_si128(a, b), c);
+    }
+}
+
+/* Two rows, at least 16 columns, to columns without a gap. */
+static AVX2 void interleave_2(size_t cols, const int8_t *x, size_t x_stride, int8_t *y)
 {
     for (size_t c = 0; c < cols; c = next_block(c, 16, cols)) {
         const __m128i a = load_part(x + c, 16), b = load_part(x + x_stride + c, 16);
         store_part(y + 2 * c, _mm_unpacklo_epi8(a, b), 16);
         store_part(y + 2 * c + 16, _mm_unpackhi_epi8(a, b), 16);
+    }
+}
+
+/* The same of three rows. */
+static AVX2 void interleave_3(size_t cols, const int8_t *x, size_t x_stride, int8_t *y)
+{
+    for (size_t c = 0; c < cols; c = next_block(c, 16, cols)) {
+        __m128i v[3], out[3];
+        for (size_t r = 0; r < 3; r++)
+            v[r] = load_part(x + r * x_stride + c, 16);
+        shuffle_3(v, to_pixels, out);
+        for (size_t i = 0; i < 3; i++)
+            store_part(y + 3 * c + 16 * i, out[i], 16);
+    }
+}
+
+/* At least 16 rows of three columns without a gap. */
+static AVX2 void separate_3(size_t rows, const int8_t *x, int8_t *y, size_t y_stride)
+{
+    for (size_t r = 0; r < rows; r = next_block(r, 16, rows)) {
+        __m128i v[3], out[3];
+        for (size_t i = 0; i < 3; i++)
+            v[i] = load_part(x + 3 * r + 16 * i, 16);
+        shuffle_3(v, to_planes, out);
+        for (size_t c = 0; c < 3; c++)
+            store_part(y + c * y_stride + r, out[c], 16);
     }
 }
 
@@ -225,7 +291,11 @@ static AVX2 void transpose(size_t rows, size_t cols, const int8_t *x, size_t x_s
     } else if (rows >= 8 && cols >= 8) {
         transpose_blocks(rows, cols, x, x_stride, y, y_stride, 8);
     } else if (rows == 2 && cols >= 16 && y_stride == 2) {
-        interleave(cols, x, x_stride, y);
+        interleave_2(cols, x, x_stride, y);
+    } else if (rows == 3 && cols >= 16 && y_stride == 3) {
+        interleave_3(cols, x, x_stride, y);
+    } else if (cols == 3 && rows >= 16 && x_stride == 3) {
+        separate_3(rows, x, y, y_stride);
     } else {
         for (size_t c = 0; c < cols; c++)
             for (size_t r = 0; r < rows; r++)

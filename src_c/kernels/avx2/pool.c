@@ -9,21 +9,40 @@
 
 /* ---- MAX_POOL */
 
-/* Channels of one window: `registers` of 32. */
-static AVX2_INLINE void max_wide(const eq_pool *pool, const int8_t *x, int8_t *y, size_t registers)
+/* Channels of one window: `registers` of 32. Loops of a constant length unroll. */
+static AVX2_INLINE void max_window(const eq_pool *pool, size_t cols, const int8_t *x, int8_t *y,
+                                   size_t registers)
 {
     const __m256i high = _mm256_set1_epi8((char)pool->act_max);
-    __m256i best[4];
+    __m256i best[2];
     for (size_t i = 0; i < registers; i++)
         best[i] = _mm256_set1_epi8((char)pool->act_min);
     for (size_t row = 0; row < pool->rows; row++) {
         const int8_t *from = x + row * pool->row_stride;
-        for (size_t col = 0; col < pool->cols; col++, from += pool->channels)
+        for (size_t col = 0; col < cols; col++, from += pool->channels)
             for (size_t i = 0; i < registers; i++)
                 best[i] = _mm256_max_epi8(best[i], load_32(from + 32 * i));
     }
     for (size_t i = 0; i < registers; i++)
         store_32(y + 32 * i, _mm256_min_epi8(best[i], high));
+}
+
+/* Windows of at least 32 channels. */
+static AVX2_INLINE void max_wide(const eq_pool *pool, size_t cols, size_t pixels, const int8_t *x,
+                                 int8_t *y)
+{
+    const size_t channels = pool->channels;
+    for (size_t p = 0; p < pixels; p++, x += pool->step, y += channels) {
+        size_t c = 0;
+        for (; c + 64 <= channels; c += 64)
+            max_window(pool, cols, x + c, y + c, 2);
+        if (c + 32 <= channels) {
+            max_window(pool, cols, x + c, y + c, 1);
+            c += 32;
+        }
+        if (c < channels)
+            max_window(pool, cols, x + channels - 32, y + channels - 32, 1);
+    }
 }
 
 static AVX2_INLINE void max_part(const eq_pool *pool, const int8_t *x, int8_t *y, size_t bytes)
@@ -55,7 +74,8 @@ static AVX2_INLINE void max_parts(const eq_pool *pool, size_t pixels, const int8
     for (size_t p = 0; p < pixels; p++, x += pool->step, y += channels) {
         for (size_t c = 0; c + bytes <= channels; c += bytes)
             max_part(pool, x + c, y + c, bytes);
-        max_part(pool, x + channels - bytes, y + channels - bytes, bytes);
+        if (channels % bytes != 0)
+            max_part(pool, x + channels - bytes, y + channels - bytes, bytes);
     }
 }
 
@@ -72,16 +92,14 @@ static AVX2 void max_pool(const eq_pool *pool, size_t pixels, const int8_t *x, i
         max_parts(pool, pixels, x, y, 8);
     } else if (channels < 32) {
         max_parts(pool, pixels, x, y, 16);
+    } else if (pool->cols == 3) {
+        max_wide(pool, 3, pixels, x, y);
+    } else if (pool->cols == 2) {
+        max_wide(pool, 2, pixels, x, y);
+    } else if (pool->cols == 1) {
+        max_wide(pool, 1, pixels, x, y);
     } else {
-        for (size_t p = 0; p < pixels; p++, x += pool->step, y += channels) {
-            size_t c = 0;
-            for (; c + 128 <= channels; c += 128)
-                max_wide(pool, x + c, y + c, 4);
-            for (; c + 32 <= channels; c += 32)
-                max_wide(pool, x + c, y + c, 1);
-            if (c < channels)
-                max_wide(pool, x + channels - 32, y + channels - 32, 1);
-        }
+        max_wide(pool, pool->cols, pixels, x, y);
     }
 }
 
@@ -239,23 +257,29 @@ static AVX2_INLINE __m256i divide_16(__m256i s, const divisor *by)
     return _mm256_sign_epi16(_mm256_srl_epi16(high, _mm_cvtsi32_si128(by->shift - 16)), s);
 }
 
-/* 16 channels, or 8, of one window of at most 128 pixels. */
-static AVX2_INLINE void average_16(const eq_pool *pool, const divisor *by, const int8_t *x,
-                                   int8_t *y, size_t bytes)
+/* Channels of one window of at most 128 pixels: `registers` of 16, or half of one. */
+static AVX2_INLINE void average_window(const eq_pool *pool, const divisor *by, const int8_t *x,
+                                       int8_t *y, size_t registers, size_t bytes)
 {
     const __m256i offset = _mm256_set1_epi16((int16_t)pool->offset);
-    __m256i s = _mm256_set1_epi16((int16_t)(pool->offset * (int32_t)by->taps));
+    const __m128i low = _mm_set1_epi8((char)pool->act_min);
+    const __m128i high = _mm_set1_epi8((char)pool->act_max);
+    __m256i s[4];
+    for (size_t i = 0; i < registers; i++)
+        s[i] = _mm256_set1_epi16((int16_t)(pool->offset * (int32_t)by->taps));
     for (size_t row = 0; row < pool->rows; row++) {
         const int8_t *from = x + row * pool->row_stride;
         for (size_t col = 0; col < pool->cols; col++, from += pool->channels)
-            s = _mm256_add_epi16(s, _mm256_cvtepi8_epi16(load_part(from, bytes)));
+            for (size_t i = 0; i < registers; i++)
+                s[i] =
+                    _mm256_add_epi16(s[i], _mm256_cvtepi8_epi16(load_part(from + 16 * i, bytes)));
     }
-    const __m256i v = _mm256_sub_epi16(divide_16(s, by), offset);
-    const __m128i v8 = _mm_packs_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    store_part(y,
-               _mm_min_epi8(_mm_max_epi8(v8, _mm_set1_epi8((char)pool->act_min)),
-                            _mm_set1_epi8((char)pool->act_max)),
-               bytes);
+    for (size_t i = 0; i < registers; i++) {
+        const __m256i v = _mm256_sub_epi16(divide_16(s[i], by), offset);
+        const __m128i v8 =
+            _mm_packs_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        store_part(y + 16 * i, _mm_min_epi8(_mm_max_epi8(v8, low), high), bytes);
+    }
 }
 
 /* Up to 64 channels of a window of any size. */
@@ -279,15 +303,19 @@ static AVX2 void average_32(const eq_pool *pool, const divisor *by, size_t n, co
     }
 }
 
-static AVX2_INLINE void average_parts(const eq_pool *pool, const divisor *by, size_t pixels,
-                                      const int8_t *x, int8_t *y, size_t bytes)
+/* Windows of at least `bytes` channels, 16 or 8. */
+static AVX2_INLINE void average_windows(const eq_pool *pool, const divisor *by, size_t pixels,
+                                        const int8_t *x, int8_t *y, size_t bytes)
 {
     const size_t channels = pool->channels;
     for (size_t p = 0; p < pixels; p++, x += pool->step, y += channels) {
-        for (size_t c = 0; c + bytes <= channels; c += bytes)
-            average_16(pool, by, x + c, y + c, bytes);
-        if (channels % bytes != 0)
-            average_16(pool, by, x + channels - bytes, y + channels - bytes, bytes);
+        size_t c = 0;
+        for (; bytes == 16 && c + 64 <= channels; c += 64)
+            average_window(pool, by, x + c, y + c, 4, 16);
+        for (; c + bytes <= channels; c += bytes)
+            average_window(pool, by, x + c, y + c, 1, bytes);
+        if (c < channels)
+            average_window(pool, by, x + channels - bytes, y + channels - bytes, 1, bytes);
     }
 }
 
@@ -296,9 +324,9 @@ static AVX2 void average_pool(const eq_pool *pool, size_t pixels, const int8_t *
     const divisor by = divisor_of(pool->rows * pool->cols);
     const size_t channels = pool->channels;
     if (by.in_16 && channels >= 16) {
-        average_parts(pool, &by, pixels, x, y, 16);
+        average_windows(pool, &by, pixels, x, y, 16);
     } else if (by.in_16 && channels >= 8) {
-        average_parts(pool, &by, pixels, x, y, 8);
+        average_windows(pool, &by, pixels, x, y, 8);
     } else {
         for (size_t p = 0; p < pixels; p++, x += pool->step, y += channels)
             for (size_t c = 0; c < channels; c += 64)

@@ -8,9 +8,11 @@
 
 #if defined(__x86_64__)
 
+#define SHARED __attribute__((noinline)) /* one copy for both ops */
+
 enum { DIFFERENCES = 256 };
 
-static AVX2 int32_t row_max(size_t n, const int8_t *x)
+static AVX2 SHARED int32_t row_max(size_t n, const int8_t *x)
 {
     int8_t best = x[0];
     if (n < 32) {
@@ -39,8 +41,8 @@ static AVX2_INLINE __m256i to_q12(__m256i v)
 }
 
 /* Exponentials of n <= 256 elements and zeros up to a multiple of 32. */
-static AVX2 size_t fetch(size_t n, const int8_t *x, int32_t max, const int32_t exp_table[256],
-                         int32_t e[DIFFERENCES])
+static AVX2 SHARED size_t fetch(size_t n, const int8_t *x, int32_t max,
+                                const int32_t exp_table[256], int32_t e[DIFFERENCES])
 {
     const size_t end = (n + 31) & ~(size_t)31;
     for (size_t i = 0; i < n; i++)
@@ -50,7 +52,7 @@ static AVX2 size_t fetch(size_t n, const int8_t *x, int32_t max, const int32_t e
 }
 
 /* The sum of n <= 256 exponentials in Q12.19: at most 2^27. */
-static AVX2 uint32_t sum_of_few(size_t n, const int32_t *e)
+static AVX2 SHARED uint32_t sum_of_few(size_t n, const int32_t *e)
 {
     __m256i sum = _mm256_setzero_si256();
     for (size_t i = 0; i < n; i += 8)
@@ -62,8 +64,8 @@ static AVX2 uint32_t sum_of_few(size_t n, const int32_t *e)
 }
 
 /* The sum of the exponentials of any number of elements in Q12.19, at most `limit`. */
-static AVX2 uint32_t sum_of_many(size_t n, const int8_t *x, int32_t max,
-                                 const int32_t exp_table[256], uint32_t limit)
+static AVX2 SHARED uint32_t sum_of_many(size_t n, const int8_t *x, int32_t max,
+                                        const int32_t exp_table[256], uint32_t limit)
 {
     uint32_t q12[DIFFERENCES];
     uint64_t sum[4] = {0};
@@ -80,8 +82,8 @@ static AVX2 uint32_t sum_of_many(size_t n, const int8_t *x, int32_t max,
 }
 
 /* y[i] = by_difference[max - x[i]]. */
-static AVX2 void lookup_differences(size_t n, const int8_t *x, int32_t max,
-                                    const int8_t by_difference[256], int8_t *y)
+static AVX2 SHARED void lookup_differences(size_t n, const int8_t *x, int32_t max,
+                                           const int8_t by_difference[256], int8_t *y)
 {
     int8_t table[256] = {0};
     table_256 t;
@@ -138,7 +140,7 @@ static AVX2 void softmax(size_t n, const int8_t *x, int8_t *y, const int32_t exp
 }
 
 /* One output, as the scalar kernel computes it. */
-static inline int8_t log_quotient(int32_t d, const int32_t diff_table[256], int32_t log_sum,
+static SHARED int8_t log_quotient(int32_t d, const int32_t diff_table[256], int32_t log_sum,
                                   int32_t bound)
 {
     if (-d <= bound)

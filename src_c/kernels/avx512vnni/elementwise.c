@@ -16,28 +16,27 @@ INLINE __mmask64 first_of(size_t n)
     return n < 64 ? ((__mmask64)1 << n) - 1 : ~(__mmask64)0;
 }
 
-INLINE void walk_by(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
-                    int8_t *y, binary_step *step, const void *k)
-{
-    const __m512i first1 = _mm512_set1_epi8(x1[0]), first2 = _mm512_set1_epi8(x2[0]);
-    for (size_t i = 0; i < n; i += 64) {
-        const __mmask64 mask = first_of(n - i);
-        const __m512i a = step1 ? _mm512_maskz_loadu_epi8(mask, x1 + i) : first1;
-        const __m512i b = step2 ? _mm512_maskz_loadu_epi8(mask, x2 + i) : first2;
-        _mm512_mask_storeu_epi8(y + i, mask, step(a, b, k));
-    }
-}
-
-/* A copy of the loop where both operands walk, one for the rest. */
+/* An operand of step 0 is read from 64 copies of its element. */
 INLINE void walk(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
                  int8_t *y, binary_step *step, const void *k)
 {
+    int8_t copies1[64], copies2[64];
     if (n == 0)
         return;
-    if (step1 && step2)
-        walk_by(n, x1, 1, x2, 1, y, step, k);
-    else
-        walk_by(n, x1, step1, x2, step2, y, step, k);
+    if (step1 == 0) {
+        _mm512_storeu_si512(copies1, _mm512_set1_epi8(x1[0]));
+        x1 = copies1;
+    }
+    if (step2 == 0) {
+        _mm512_storeu_si512(copies2, _mm512_set1_epi8(x2[0]));
+        x2 = copies2;
+    }
+    for (size_t i = 0; i < n; i += 64) {
+        const __mmask64 mask = first_of(n - i);
+        const __m512i a = _mm512_maskz_loadu_epi8(mask, x1 + i * step1);
+        const __m512i b = _mm512_maskz_loadu_epi8(mask, x2 + i * step2);
+        _mm512_mask_storeu_epi8(y + i, mask, step(a, b, k));
+    }
 }
 
 /* Saturates. The order is that of unpacking in each quarter of a register. */
