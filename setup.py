@@ -58,6 +58,7 @@ def core() -> Extension:
     macros: list[tuple[str, str | None]] = []
     if LIMITED_API:
         macros = [("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")]
+    parts = sorted(f"edgeq/runtime/{path.name}" for path in ROOT.glob("edgeq/runtime/*.pxi"))
     strip = "-Wl,-x" if sys.platform == "darwin" else "-Wl,-s"
     return Extension(
         "edgeq.runtime._core",
@@ -73,7 +74,7 @@ def core() -> Extension:
             "-ffp-contract=off",
         ],
         extra_link_args=[strip, "-pthread"],
-        depends=[*files("**/*.h", "**/*.def"), "edgeq/runtime/_arrays.pxi"],
+        depends=[*files("**/*.h", "**/*.def"), *parts],
         py_limited_api=LIMITED_API,
     )
 

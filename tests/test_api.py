@@ -543,3 +543,17 @@ def test_public_names() -> None:
         assert getattr(edgeq, name) is not None
     with pytest.raises(AttributeError, match="'edgeq' has no attribute 'nothing'"):
         edgeq.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests" / "golden").glob("*.eqm")), ids=lambda p: p.stem
+)
+def test_every_op_says_how_it_runs(path: Path) -> None:
+    """All operators are in these files; slots are those of kernels.h."""
+    header = (ROOT / "src_c/kernels/kernels.h").read_text()
+    names = set(re.findall(r"\(\*(\w+)\)", header))
+    for op in edgeq.load(path).model.ops:
+        assert op.why
+        assert op.slot in names if op.kernel else op.slot == ""
+        moves = ("COPY", "PAD", "MIRROR_PAD", "CONCATENATION", "SLICE", "ARG_MAX", "RESIZE_NEAREST")
+        assert (op.slot == "") == (op.type in moves)

@@ -354,6 +354,25 @@ def test_inspect_json(call: Any, eqm: Path) -> None:
     assert len(found["tensors"]) == len(image.tensors)
 
 
+def test_inspect_kernels(call: Any, eqm: Path) -> None:
+    shown = call("inspect", eqm, "--kernels")
+    found = call("inspect", eqm, "--kernels", "--json")
+    session = edgeq.load(eqm)
+    assert found["isa"] == session.model.isa
+    assert [op["type"] for op in found["ops"]] == [op.type for op in session.model.ops]
+    assert sum(op["macs"] for op in found["ops"]) == 262272
+    for op in found["ops"]:
+        assert op["why"]
+        assert bool(op["slot"]) == bool(op["kernel"])
+        assert f"{op['slot']} {op['kernel']}" in shown
+        assert op["why"] in shown
+        if op["macs"] and op["kernel"] != "scalar":
+            assert op["packed_bytes"] > 0
+    slots = {op["type"]: op["slot"] for op in found["ops"]}
+    assert slots["CONV_2D"] == slots["FULLY_CONNECTED"] == "gemm"
+    assert f"the best here is {session.model.isa}" in shown
+
+
 def test_inspect_every_dtype(call: Any, tmp_path: Path) -> None:
     (tmp_path / "m.eqm").write_bytes(write_program(MIXED))
     assert "uint8" in call("inspect", tmp_path / "m.eqm")
@@ -397,7 +416,33 @@ def test_doctor(call: Any, eqm: Path) -> None:
     assert found["edgeq"] == edgeq.__version__
     assert found["kernels"] == edgeq.load(eqm).model.isa
     assert found["numpy"] in shown
+    names = [isa["name"] for isa in found["isas"]]
+    assert names[0] == "scalar"
+    runs = [isa["name"] for isa in found["isas"] if not isa["missing"]]
+    assert found["kernels"] == runs[-1]
+    assert all(f"  {name}  " in shown for name in names)
+    assert shown.count("runs here") == len(runs) + 1
     assert set(found["extras"]) == {"tflite", "pillow", "rich"}
+
+
+def test_cap_of_kernels(
+    call: Any, fail: Any, eqm: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("EDGEQ_ISA", "scalar")
+    assert re.search(r"kernels +scalar, under EDGEQ_ISA=scalar\n", call("doctor"))
+    found = call("doctor", "--json")
+    assert (found["kernels"], found["cap"]) == ("scalar", "scalar")
+    assert "(scalar kernels)" in call("verify", eqm)
+    assert all(op.kernel in ("scalar", "") for op in edgeq.load(eqm).model.ops)
+    monkeypatch.setenv("EDGEQ_ISA", "mmx")
+    names = " ".join(isa["name"] for isa in found["isas"])
+    message = f"EDGEQ_ISA is 'mmx'; this build has {names}"
+    for command in ("verify", "inspect", "bench", "run"):
+        assert message in fail(command, eqm)
+    with pytest.raises(edgeq.ArgumentError, match=message):
+        edgeq.load(eqm)
+    assert main(["doctor"]) == 1
+    assert f"none: {message}" in capsys.readouterr().out
 
 
 def test_doctor_says_how_to_install(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Show what edgeq finds on this machine: versions, CPU, kernels, optional packages.
 
+Under "kernels" is every instruction set in this build, and why it cannot be used where it cannot.
+Exit code 1 if EDGEQ_ISA names none of them.
+
 examples:
   edgeq doctor
   edgeq doctor --json
@@ -18,10 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..format.program import Op, Port, Program, Value
-from ..format.writer import write_program
+from ..errors import ArgumentError
 from ..runtime import _core
-from ..runtime.model import Model
 from . import text
 
 # package -> what it is for
@@ -46,9 +47,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints what there is."""
     found = examine()
+    code = 1 if found["problem"] else 0
     if options.json:
         text.print_json(found)
-        return 0
+        return code
     cpu, extras = found["cpu"], found["extras"]
     rows = [
         ("edgeq", f"{found['edgeq']}, {found['extension']}"),
@@ -56,17 +58,24 @@ def run(options: argparse.Namespace) -> int:
         ("system", found["system"]),
         ("CPU", f"{cpu['name']}, {cpu['cores']} cores usable"),
         ("instructions", " ".join(cpu["instructions"]) or "unknown on this system"),
-        ("kernels", f"{found['kernels']} (the best in this build that the CPU runs)"),
+        ("kernels", _chosen(found)),
+        *((f"  {isa['name']}", isa["missing"] or "runs here") for isa in found["isas"]),
     ]
     for name, extra in extras.items():
         have = extra["version"] or f"not installed: {extra['install']}"
         rows.append((name, f"{have} ({extra['purpose']})"))
     print(text.table(rows))
-    return 0
+    return code
 
 
 def examine() -> dict[str, Any]:
-    """Everything that this command knows."""
+    """Everything that this command knows; `problem`: why no network can be opened."""
+    isas = _core.isas()
+    kernels, problem = "", ""
+    try:
+        kernels = isas[_core.chosen_isa()][0]
+    except ArgumentError as error:
+        problem = str(error)
     return {
         "edgeq": _core.version(),
         "extension": str(getattr(_core, "__file__", "")),
@@ -75,9 +84,20 @@ def examine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, "
         f"{sys.byteorder}-endian, {64 if sys.maxsize > 2**32 else 32} bit",
         "cpu": {"name": _cpu_name(), "cores": _cores(), "instructions": _instructions()},
-        "kernels": _kernels(),
+        "kernels": kernels,
+        "problem": problem,
+        "isas": [{"name": name, "missing": missing} for name, missing in isas],
+        "cap": os.environ.get("EDGEQ_ISA", ""),
         "extras": {name: _extra(name, purpose) for name, purpose in EXTRAS.items()},
     }
+
+
+def _chosen(found: dict[str, Any]) -> str:
+    if found["problem"]:
+        return f"none: {found['problem']}"
+    if found["cap"]:
+        return f"{found['kernels']}, under EDGEQ_ISA={found['cap']}"
+    return f"{found['kernels']}, the best in this build that runs here (EDGEQ_ISA caps it)"
 
 
 def _extra(name: str, purpose: str) -> dict[str, str]:
@@ -86,14 +106,6 @@ def _extra(name: str, purpose: str) -> dict[str, str]:
     except importlib.metadata.PackageNotFoundError:
         version = ""
     return {"version": version, "purpose": purpose, "install": f"pip install {name}"}
-
-
-def _kernels() -> str:
-    """The instruction set that is chosen here for a network of one op."""
-    x = Value("x", "int8", (1,))
-    y = Value("y", "int8", (1,))
-    ports = [Port("x", x, "int8")], [Port("y", y, "int8")]
-    return Model(write_program(Program([Op("COPY", "copy", [x], y)], *ports))).isa
 
 
 def _cores() -> int:

@@ -4,8 +4,10 @@
 examples:
   edgeq inspect model.eqm
   edgeq inspect model.tflite --json
+  edgeq inspect model.eqm --kernels
 
-The map shows where each tensor lies in RAM (across), and when (down).
+--kernels shows what runs each operator on this machine, and why. The map shows where each tensor
+lies in RAM (across), and when (down).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..format.image import Image, Op
@@ -29,6 +32,9 @@ _ARITHMETIC = {0: "R31", 1: "R15"}
 def add(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_model(parser)
+    parser.add_argument(
+        "--kernels", action="store_true", help="which kernel runs each operator here, and why"
+    )
     text.add_json(parser)
 
 
@@ -36,6 +42,9 @@ def run(options: argparse.Namespace) -> int:
     """Prints tables, or all of it as JSON."""
     data = read_eqm(options.model, options.arithmetic)
     image, session = read_program(data), load(data, arithmetic=options.arithmetic)
+    if options.kernels:
+        _show_kernels(image, session, options.json)
+        return 0
     if options.json:
         text.print_json(_json(image, session))
         return 0
@@ -43,6 +52,32 @@ def run(options: argparse.Namespace) -> int:
     print()
     print(memory_map(image, shutil.get_terminal_size((100, 24)).columns))
     return 0
+
+
+def _show_kernels(image: Image, session: Session, as_json: bool) -> None:
+    model = session.model
+    ops = list(zip(model.ops, op_macs(image)))
+    if as_json:
+        rows = [{"index": i, **asdict(op), "macs": m} for i, (op, m) in enumerate(ops)]
+        text.print_json({"isa": model.isa, "ops": rows})
+        return
+    table = [
+        (
+            i,
+            op.type,
+            op.name,
+            f"{op.slot} {op.kernel}".strip() or "none",
+            op.why,
+            text.short(macs) if macs else "",
+            text.count(op.packed_bytes) if op.packed_bytes else "",
+        )
+        for i, (op, macs) in enumerate(ops)
+    ]
+    print(text.table(table, ("op", "type", "name", "kernel", "why", "MAC", "packed")))
+    used = sorted({op.kernel for op, _ in ops if op.kernel})
+    packed = text.count(sum(op.packed_bytes for op, _ in ops))
+    print(f"\nthe best here is {model.isa}, used are {', '.join(used) or 'no kernels'}; ", end="")
+    print(f"{packed} bytes of packed weights")
 
 
 def _parts(name: str, image: Image, session: Session) -> Iterator[str]:

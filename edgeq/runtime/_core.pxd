@@ -19,6 +19,12 @@ cdef extern from "edgeq.h" nogil:
         float scale
         int32_t zero_point
         const char *labels
+    ctypedef struct eq_isa_info:
+        const char *name
+        const char *missing
+    uint32_t eq_isa_count()
+    eq_status eq_isa_get(uint32_t, eq_isa_info *)
+    eq_status eq_isa_chosen(uint32_t *)
     const char *eq_version()
     const char *eq_last_error()
     const char *eq_dtype_name(eq_dtype)
@@ -34,6 +40,9 @@ cdef extern from "edgeq.h" nogil:
     const char *eq_model_op_name(const eq_model *, uint32_t)
     const char *eq_model_op_type(const eq_model *, uint32_t)
     const char *eq_model_op_kernel(const eq_model *, uint32_t)
+    const char *eq_model_op_slot(const eq_model *, uint32_t)
+    const char *eq_model_op_why(const eq_model *, uint32_t)
+    size_t eq_model_op_packed(const eq_model *, uint32_t)
     const char *eq_model_isa(const eq_model *)
     ctypedef struct eq_session_options:
         uint32_t threads

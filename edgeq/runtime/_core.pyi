@@ -15,6 +15,11 @@ Array: TypeAlias = npt.NDArray[Any]
 _Port = tuple[str, str, tuple[int, ...], float, int, str]
 
 def version() -> str: ...
+def isas() -> list[tuple[str, str]]:
+    """Name of each instruction set in this build, in rising order, and what this machine lacks."""
+
+def chosen_isa() -> int:
+    """The index of that which models opened now use; ArgumentError for an unknown EDGEQ_ISA."""
 
 class Model:
     """A checked .eqm file: bytes `data` (any object with a buffer), or the file `path`, mapped.
@@ -26,8 +31,8 @@ class Model:
     def ports(self) -> tuple[list[_Port], list[_Port]]:
         """Inputs and outputs."""
 
-    def ops(self) -> list[tuple[str, str, str]]:
-        """Name, type and kernel of every op."""
+    def ops(self) -> list[tuple[str, str, str, str, str, int]]:
+        """Of every op name, type, instruction set, kernel slot, how it is used, packed bytes."""
 
     def metadata(self, key: str) -> str | None: ...
     def isa(self) -> str: ...

@@ -33,6 +33,9 @@ def version():
     return text(eq_version())
 
 
+include "_machine.pxi"
+
+
 
 cdef tuple describe(const eq_tensor_info *info):
     shape = tuple([info.shape[i] for i in range(info.rank)])

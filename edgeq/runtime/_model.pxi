@@ -57,7 +57,8 @@ cdef class Model:
 
     def ops(self):
         return [(text(eq_model_op_name(self.handle, i)), text(eq_model_op_type(self.handle, i)),
-                 text(eq_model_op_kernel(self.handle, i)))
+                 text(eq_model_op_kernel(self.handle, i)), text(eq_model_op_slot(self.handle, i)),
+                 text(eq_model_op_why(self.handle, i)), eq_model_op_packed(self.handle, i))
                 for i in range(eq_model_op_count(self.handle))]
 
     def metadata(self, str key):

@@ -55,11 +55,19 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class OpInfo:
-    """An operator: its layer's name, its type (``"CONV_2D"``), the instruction set that runs it."""
+    """An operator: its layer's name, its type (``"CONV_2D"``), the instruction set that runs it.
+
+    `slot`: which kernel of that set (``"gemm"``), ``""`` like `kernel` where none is needed. `why`:
+    how the work reaches the kernel, or what is done without one. `packed_bytes`: of weights in the
+    kernel's own layout, beside those in the file.
+    """
 
     name: str
     type: str
     kernel: str
+    slot: str
+    why: str
+    packed_bytes: int
 
 
 class Model:

@@ -188,12 +188,50 @@ EQ_API const char *eq_model_op_type(const eq_model *model, uint32_t op)
     return type;
 }
 
+/* How the op is done, and the slot that does it. */
+static const char *path_of(const eq_model *model, uint32_t op, size_t *slot)
+{
+    const eq_node *node = &model->nodes[op];
+    *slot = node->def->slot;
+    return node->def->path != NULL ? node->def->path(node, slot) : node->def->why;
+}
+
 EQ_API const char *eq_model_op_kernel(const eq_model *model, uint32_t op)
 {
+    size_t slot;
     if (op >= model->op_count)
         return "";
-    const size_t slot = model->nodes[op].def->slot;
+    path_of(model, op, &slot);
     return slot == EQ_NO_SLOT ? "" : eq_isa_name(model->kernels.isa_of[slot - 1]);
+}
+
+EQ_API const char *eq_model_op_slot(const eq_model *model, uint32_t op)
+{
+    static const char *const names[EQ_SLOTS + 1] = {
+#define SLOT(name) [EQ_SLOT(name)] = #name
+        SLOT(gemm),         SLOT(conv),    SLOT(depthwise),   SLOT(add),      SLOT(mul),
+        SLOT(maximum),      SLOT(minimum), SLOT(prelu),       SLOT(lut),      SLOT(max_pool),
+        SLOT(average_pool), SLOT(sum),     SLOT(sum_rows),    SLOT(bilinear), SLOT(bilinear_u8),
+        SLOT(transpose),    SLOT(softmax), SLOT(log_softmax),
+#undef SLOT
+    };
+    size_t slot = EQ_NO_SLOT;
+    if (op < model->op_count)
+        path_of(model, op, &slot);
+    return slot == EQ_NO_SLOT ? "" : names[slot];
+}
+
+EQ_API const char *eq_model_op_why(const eq_model *model, uint32_t op)
+{
+    size_t slot;
+    return op < model->op_count ? path_of(model, op, &slot) : "";
+}
+
+EQ_API size_t eq_model_op_packed(const eq_model *model, uint32_t op)
+{
+    if (op >= model->op_count || model->nodes[op].def->pack == NULL)
+        return 0;
+    return model->nodes[op].def->pack(&model->nodes[op], NULL);
 }
 
 EQ_API const char *eq_model_isa(const eq_model *model)

@@ -12,10 +12,10 @@ static uint32_t saved_state(void)
     return low;
 }
 
-/* Bits are those of Intel's SDM, volume 2, CPUID, leaves 1 and 7. */
-uint32_t eq_cpu_features(void)
+/* With these registers saved. Bits are those of Intel's SDM, volume 2, CPUID, leaves 1 and 7. */
+static uint32_t features_with(uint32_t saved)
 {
-    enum { OSXSAVE = 1 << 27, AVX = 1 << 28, FMA = 1 << 12 };        /* 1: ecx */
+    enum { AVX = 1 << 28, FMA = 1 << 12 };                           /* 1: ecx */
     enum { AVX2 = 1 << 5, F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 }; /* 7.0: ebx */
     enum { VBMI = 1 << 1, VNNI = 1 << 11 };                          /* 7.0: ecx */
     enum { AVX_VNNI = 1 << 4 };                                      /* 7.1: eax */
@@ -23,9 +23,8 @@ uint32_t eq_cpu_features(void)
     const uint32_t vl = UINT32_C(1) << 31;                           /* 7.0: ebx */
     uint32_t a, b, c, d, features = 0;
 
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (OSXSAVE | AVX | FMA)) != (OSXSAVE | AVX | FMA))
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (AVX | FMA)) != (AVX | FMA))
         return 0;
-    const uint32_t saved = saved_state();
     if ((saved & YMM) != YMM || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & AVX2))
         return 0;
     features = EQ_CPU_AVX2;
@@ -39,8 +38,27 @@ uint32_t eq_cpu_features(void)
         features |= EQ_CPU_AVXVNNI;
     return features;
 }
+
+uint32_t eq_cpu_features(void)
+{
+    const uint32_t osxsave = 1 << 27; /* leaf 1, ecx */
+    uint32_t a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave))
+        return 0;
+    return features_with(saved_state());
+}
+
+uint32_t eq_cpu_unsaved(void)
+{
+    return features_with(UINT32_MAX) & ~eq_cpu_features();
+}
 #else
 uint32_t eq_cpu_features(void)
+{
+    return 0;
+}
+
+uint32_t eq_cpu_unsaved(void)
 {
     return 0;
 }

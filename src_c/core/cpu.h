@@ -15,4 +15,7 @@ enum {
 
 uint32_t eq_cpu_features(void);
 
+/* What the processor has and the system does not let programs use: it saves no registers for it. */
+uint32_t eq_cpu_unsaved(void);
+
 #endif

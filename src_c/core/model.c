@@ -9,10 +9,6 @@
 
 #include "core/cpu.h"
 
-#ifndef EQ_NO_FILES
-#include <stdlib.h>
-#endif
-
 #define INVALID(...) eq_error(EQ_ERR_INVALID, __VA_ARGS__)
 
 /* False on overflow. */
@@ -414,29 +410,11 @@ static eq_status check_ports(const eq_model *m)
     return EQ_OK;
 }
 
-/* The kernels for this machine, at most those of EDGEQ_ISA. */
-static eq_status select_kernels(eq_model *m)
-{
-    const uint32_t features = eq_cpu_features();
-    uint32_t isa = eq_isa_best(features);
-#ifndef EQ_NO_FILES
-    const char *cap = getenv("EDGEQ_ISA");
-    if (cap != NULL && cap[0] != 0) {
-        const uint32_t named = eq_isa_find(cap);
-        if (named == EQ_ISA_COUNT)
-            return eq_error(EQ_ERR_ARGUMENT, "EDGEQ_ISA is '%s'; this build has%s", cap,
-                            eq_isa_names);
-        isa = named < isa ? named : isa;
-    }
-#endif
-    eq_kernels_select(&m->kernels, isa, features);
-    return EQ_OK;
-}
-
 eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 {
     const eq_op_def *def;
     uint64_t args = 0;
+    uint32_t isa;
 
     memset(m, 0, sizeof *m);
     if (data == NULL)
@@ -449,7 +427,8 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 
     EQ_TRY(check_header(data, size));
     m->header = data;
-    EQ_TRY(select_kernels(m));
+    EQ_TRY(eq_isa_chosen(&isa));
+    eq_kernels_select(&m->kernels, isa, eq_cpu_features());
     EQ_TRY(read_sections(m, data, size));
     EQ_TRY(check_strings(m));
     EQ_TRY(check_tensors(m));

@@ -89,6 +89,18 @@ EQ_API const char *eq_last_error(void); /* of the calling thread, never NULL */
 EQ_API const char *eq_status_name(eq_status status);
 EQ_API const char *eq_dtype_name(eq_dtype dtype);
 
+/* ---- instruction sets that this build has kernels for, in rising order; 0 is "scalar" */
+typedef struct eq_isa_info {
+    const char *name;    /* "avx2" */
+    const char *missing; /* a clause on what this machine lacks for it, "" if nothing */
+} eq_isa_info;
+
+EQ_API uint32_t eq_isa_count(void);
+EQ_API eq_status eq_isa_get(uint32_t isa, eq_isa_info *info);
+/* The one whose kernels a model opened now gets: the highest that this machine has, at most that
+ * which the environment variable EDGEQ_ISA names; EQ_ERR_ARGUMENT if it names none. */
+EQ_API eq_status eq_isa_chosen(uint32_t *isa);
+
 /* ---- models */
 
 /* Opens a model that stays in the caller's memory: `data` is not copied, must be aligned to 16
@@ -120,6 +132,12 @@ EQ_API const char *eq_model_op_name(const eq_model *model,
 EQ_API const char *eq_model_op_type(const eq_model *model, uint32_t op); /* "CONV_2D" */
 EQ_API const char *eq_model_op_kernel(const eq_model *model,
                                       uint32_t op); /* ISA that runs it: "scalar" */
+/* The kernel of that instruction set: "gemm", "" where none is needed; and how the op uses it, or
+ * what it does without one: "1x1: pixels in place". */
+EQ_API const char *eq_model_op_slot(const eq_model *model, uint32_t op);
+EQ_API const char *eq_model_op_why(const eq_model *model, uint32_t op);
+/* Bytes of weights in that kernel's own layout, beside those in the file. */
+EQ_API size_t eq_model_op_packed(const eq_model *model, uint32_t op);
 EQ_API const char *eq_model_isa(const eq_model *model);
 
 /* ---- sessions */

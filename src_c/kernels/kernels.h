@@ -175,6 +175,8 @@ typedef struct eq_kernel_table {
 const char *eq_isa_name(uint32_t isa); /* NULL behind the last */
 uint32_t eq_isa_speed(uint32_t isa);   /* the column of isa.def */
 extern const char eq_isa_names[];      /* all of them, a space before each */
+/* The features of core/cpu.h without which its kernels cannot run. */
+uint32_t eq_isa_needs(uint32_t isa);
 /* The highest instruction set that this machine has. */
 uint32_t eq_isa_best(uint32_t features);
 /* EQ_ISA_COUNT if there is none of that name. */

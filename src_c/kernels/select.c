@@ -30,6 +30,11 @@ uint32_t eq_isa_speed(uint32_t isa)
     return isas[isa].speed;
 }
 
+uint32_t eq_isa_needs(uint32_t isa)
+{
+    return isas[isa].features;
+}
+
 uint32_t eq_isa_find(const char *name)
 {
     uint32_t isa = 0;

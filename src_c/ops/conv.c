@@ -579,6 +579,23 @@ static void layer_run(const eq_node *node, size_t first, size_t end)
     }
 }
 
+static const char *layer_path(const eq_node *node, size_t *slot)
+{
+    const layer l = layer_of(node);
+    if (eq_arg(node, 1)->rank == 2)
+        return l.pixels == 1 ? "one row of inputs, in place" : "rows of inputs, in place";
+    if (l.kind == MATRIX)
+        return "1x1: pixels in place";
+    if (l.kind == POINTERS)
+        return "pointers to the input pixels that reach an output pixel";
+    *slot = EQ_SLOT(conv);
+    if (l.v.kernel_h == 1 && l.v.kernel_w == 1)
+        return "1x1: pixels of input rows";
+    if (l.groups > 1)
+        return "windows of input rows, in groups of channels";
+    return l.v.dilation_w > 1 ? "windows of input rows, dilated" : "windows of input rows";
+}
+
 /* ---- DEPTHWISE_CONV_2D */
 
 static eq_depthwise depthwise_of(const eq_node *node, int64_t bound)
@@ -659,6 +676,17 @@ static void depthwise_run(const eq_node *node, size_t first, size_t end)
     }
 }
 
+static const char *depthwise_path(const eq_node *node, size_t *slot)
+{
+    const eq_conv_params *p = node->params;
+    (void)slot;
+    if (p->depth_multiplier > 1)
+        return "an output row a call; several channels from each input channel";
+    if (p->stride_w == 1 && p->dilation_w == 1)
+        return "an output row a call; windows side by side";
+    return "an output row a call; windows with strides or dilations";
+}
+
 #define LAYER_OP(check) \
     { \
         .min_inputs = 2, \
@@ -669,6 +697,7 @@ static void depthwise_run(const eq_node *node, size_t first, size_t end)
         .run_units = layer_run, \
         .pack = layer_pack, \
         .slot = EQ_SLOT(gemm), \
+        .path = layer_path, \
     }
 
 const eq_op_def eq_op_conv_2d = LAYER_OP(conv_validate);
@@ -683,4 +712,5 @@ const eq_op_def eq_op_depthwise_conv_2d = {
     .run_units = depthwise_run,
     .pack = depthwise_pack,
     .slot = EQ_SLOT(depthwise),
+    .path = depthwise_path,
 };

@@ -127,6 +127,18 @@ static void run_rows(const eq_node *node, row_function *row)
     } while (eq_walk_next(walk));
 }
 
+static const char *row_path(const eq_node *node, size_t *slot)
+{
+    row_plan plan;
+    (void)slot;
+    plan_rows(node, &plan);
+    if (plan.walk.rank == 0)
+        return plan.step1 && plan.step2 ? "all elements in one call"
+                                        : "one call, an operand is a single element";
+    return plan.step1 && plan.step2 ? "broadcast: a call a row"
+                                    : "broadcast: a call a row, an operand is one element of it";
+}
+
 /* ---- checks of parameters */
 
 static eq_status check_zero(const eq_node *node, const char *what, int32_t zero)
@@ -175,6 +187,7 @@ const eq_op_def eq_op_add = {
     .inplace = true,
     .validate = validate_add,
     .run = run_add,
+    .path = row_path,
     .slot = EQ_SLOT(add),
 };
 
@@ -208,6 +221,7 @@ const eq_op_def eq_op_mul = {
     .inplace = true,
     .validate = validate_mul,
     .run = run_mul,
+    .path = row_path,
     .slot = EQ_SLOT(mul),
 };
 
@@ -230,6 +244,7 @@ const eq_op_def eq_op_maximum = {
     .inplace = true,
     .validate = check_broadcast,
     .run = run_maximum,
+    .path = row_path,
     .slot = EQ_SLOT(maximum),
 };
 
@@ -250,6 +265,7 @@ const eq_op_def eq_op_minimum = {
     .inplace = true,
     .validate = check_broadcast,
     .run = run_minimum,
+    .path = row_path,
     .slot = EQ_SLOT(minimum),
 };
 
@@ -284,6 +300,7 @@ const eq_op_def eq_op_prelu = {
     .inplace = true,
     .validate = validate_prelu,
     .run = run_prelu,
+    .path = row_path,
     .slot = EQ_SLOT(prelu),
 };
 
@@ -312,5 +329,6 @@ const eq_op_def eq_op_lut = {
     .inplace = true,
     .validate = validate_lut,
     .run = run_lut,
+    .why = "all elements in one call",
     .slot = EQ_SLOT(lut),
 };

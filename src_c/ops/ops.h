@@ -48,6 +48,11 @@ typedef struct eq_op_def {
      * a multiple of EQ_PACK_ALIGN; with packed = NULL it only counts. NULL: nothing to pack. */
     size_t (*pack)(const eq_node *node, void *packed);
     size_t slot; /* EQ_SLOT of the kernel that does the work; EQ_NO_SLOT: none does */
+    /* For people: how the work reaches the kernel, or what is done without one. path() says which
+     * of several ways this node takes, and sets *slot where that is another one; `why` is what is
+     * always so. */
+    const char *why;
+    const char *(*path)(const eq_node *node, size_t *slot);
 } eq_op_def;
 
 #define EQ_SLOT(name) (offsetof(eq_kernels, name) / sizeof(void (*)(void)) + 1)

@@ -95,6 +95,7 @@ const eq_op_def eq_op_pad = {
     .max_inputs = 1,
     .validate = validate_pad,
     .run = run_pad,
+    .why = "copies rows",
 };
 
 /* ---- MIRROR_PAD */
@@ -159,4 +160,5 @@ const eq_op_def eq_op_mirror_pad = {
     .max_inputs = 1,
     .validate = validate_mirror_pad,
     .run = run_mirror_pad,
+    .why = "copies rows and blocks",
 };

@@ -177,6 +177,7 @@ const eq_op_def eq_op_max_pool_2d = {
     .validate = validate_max_pool,
     .scratch = max_pool_scratch,
     .run = run_max_pool,
+    .why = "a call an output pixel, pointers to its window",
     .slot = EQ_SLOT(max_pool),
 };
 const eq_op_def eq_op_average_pool_2d = {
@@ -184,5 +185,6 @@ const eq_op_def eq_op_average_pool_2d = {
     .max_inputs = 1,
     .validate = validate_average_pool,
     .run = run_average_pool,
+    .why = "a call an output pixel, pointers to its window",
     .slot = EQ_SLOT(average_pool),
 };

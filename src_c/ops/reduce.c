@@ -174,6 +174,17 @@ static void run_sum(const eq_node *node)
     } while (eq_walk_next(&plan.kept));
 }
 
+static const char *sum_path(const eq_node *node, size_t *slot)
+{
+    const eq_reduce_params *p = node->params;
+    reduction plan;
+    plan_reduction(node, p->axes, &plan);
+    if (!plan.n_is_reduced)
+        return "rows are added, a block of channels at a time";
+    *slot = EQ_SLOT(sum);
+    return "a call a run of the innermost axis";
+}
+
 /* ---- REDUCE_MAX */
 
 static int8_t greatest(size_t n, const int8_t *x, int8_t best)
@@ -205,11 +216,23 @@ static void run_reduce_max(const eq_node *node)
     } while (eq_walk_next(&plan.kept));
 }
 
+static const char *maximum_path(const eq_node *node, size_t *slot)
+{
+    const eq_reduce_params *p = node->params;
+    reduction plan;
+    plan_reduction(node, p->axes, &plan);
+    if (!plan.n_is_reduced)
+        return "the maximum of rows, one after another";
+    *slot = EQ_NO_SLOT;
+    return "a loop over the innermost axis";
+}
+
 const eq_op_def eq_op_mean = {
     .min_inputs = 1,
     .max_inputs = 1,
     .validate = validate_mean,
     .run = run_sum,
+    .path = sum_path,
     .slot = EQ_SLOT(sum_rows),
 };
 const eq_op_def eq_op_sum = {
@@ -217,6 +240,7 @@ const eq_op_def eq_op_sum = {
     .max_inputs = 1,
     .validate = validate_sum,
     .run = run_sum,
+    .path = sum_path,
     .slot = EQ_SLOT(sum_rows),
 };
 const eq_op_def eq_op_reduce_max = {
@@ -224,5 +248,6 @@ const eq_op_def eq_op_reduce_max = {
     .max_inputs = 1,
     .validate = validate_reduce_max,
     .run = run_reduce_max,
+    .path = maximum_path,
     .slot = EQ_SLOT(maximum),
 };

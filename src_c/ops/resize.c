@@ -104,6 +104,7 @@ const eq_op_def eq_op_resize_bilinear = {
     .max_inputs = 1,
     .validate = validate_bilinear,
     .run = run_bilinear,
+    .why = "a call an output pixel, from four input pixels",
     .slot = EQ_SLOT(bilinear),
 };
 
@@ -311,6 +312,7 @@ const eq_op_def eq_op_resize_bilinear_u8 = {
     .max_inputs = 1,
     .validate = validate_bilinear_u8,
     .run = run_bilinear_u8,
+    .why = "a call an output pixel; unsure ones again by exact float32 steps",
     .slot = EQ_SLOT(bilinear_u8),
 };
 
@@ -365,4 +367,5 @@ const eq_op_def eq_op_resize_nearest = {
     .max_inputs = 1,
     .validate = validate_nearest,
     .run = run_nearest,
+    .why = "copies pixels",
 };

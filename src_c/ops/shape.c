@@ -140,11 +140,22 @@ static void run_transpose(const eq_node *node)
     } while (eq_walk_next(&walk));
 }
 
+static const char *transpose_path(const eq_node *node, size_t *slot)
+{
+    const axes a = transposed_axes(node);
+    const bool rows = a.count == 0 || a.stride[a.count - 1] == 1;
+    if (!rows && eq_dtype_size(eq_out(node)->dtype) == 1)
+        return "a matrix at a time";
+    *slot = EQ_NO_SLOT;
+    return rows ? "the innermost axis stays: copies rows" : "gathers elements of several bytes";
+}
+
 const eq_op_def eq_op_transpose = {
     .min_inputs = 1,
     .max_inputs = 1,
     .validate = validate_transpose,
     .run = run_transpose,
+    .path = transpose_path,
     .slot = EQ_SLOT(transpose),
 };
 
@@ -192,6 +203,7 @@ const eq_op_def eq_op_concatenation = {
     .max_inputs = EQ_MAX_CONCAT,
     .validate = validate_concatenation,
     .run = run_concatenation,
+    .why = "copies blocks",
 };
 
 /* ---- SLICE */
@@ -261,6 +273,7 @@ const eq_op_def eq_op_slice = {
     .max_inputs = 1,
     .validate = validate_slice,
     .run = run_slice,
+    .why = "copies blocks, gathers where a stride is not 1",
 };
 
 /* ---- COPY */
@@ -289,6 +302,7 @@ const eq_op_def eq_op_copy = {
     .inplace = true,
     .validate = validate_copy,
     .run = run_copy,
+    .why = "copies, unless in place",
 };
 
 /* ---- ARG_MAX */
@@ -348,4 +362,5 @@ const eq_op_def eq_op_arg_max = {
     .max_inputs = 1,
     .validate = validate_arg_max,
     .run = run_arg_max,
+    .why = "a loop over the axis",
 };

@@ -53,6 +53,7 @@ const eq_op_def eq_op_softmax = {
     .inplace = true,
     .validate = validate_softmax,
     .run = run_softmax,
+    .why = "a call a row",
     .slot = EQ_SLOT(softmax),
 };
 
@@ -92,5 +93,6 @@ const eq_op_def eq_op_log_softmax = {
     .inplace = true,
     .validate = validate_log_softmax,
     .run = run_log_softmax,
+    .why = "a call a row",
     .slot = EQ_SLOT(log_softmax),
 };

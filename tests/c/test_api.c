@@ -92,6 +92,37 @@ static void test_names(void)
     CHECK(eq_dtype_name((eq_dtype)99) != NULL);
 }
 
+static void test_isas(void)
+{
+    const uint32_t count = eq_isa_count();
+    eq_isa_info info;
+    uint32_t chosen, isa;
+    unsetenv("EDGEQ_ISA");
+    CHECK(count > 0);
+    CHECK(eq_isa_get(0, &info) == EQ_OK);
+    CHECK(strcmp(info.name, "scalar") == 0);
+    CHECK(strcmp(info.missing, "") == 0);
+    CHECK_ERROR(eq_isa_get(count, &info), EQ_ERR_ARGUMENT, "no instruction set");
+    CHECK_ERROR(eq_isa_get(0, NULL), EQ_ERR_ARGUMENT, "no instruction set");
+    CHECK_ERROR(eq_isa_chosen(NULL), EQ_ERR_ARGUMENT, "NULL");
+    CHECK(eq_isa_chosen(&chosen) == EQ_OK);
+    for (isa = 0; isa < count; isa++) {
+        uint32_t capped = count;
+        CHECK(eq_isa_get(isa, &info) == EQ_OK);
+        CHECK((strcmp(info.missing, "") == 0) || isa != chosen);
+        CHECK((strcmp(info.missing, "") != 0) || isa <= chosen);
+        setenv("EDGEQ_ISA", info.name, 1);
+        CHECK(eq_isa_chosen(&capped) == EQ_OK);
+        CHECK(strcmp(info.missing, "") == 0 ? capped == isa : capped < isa);
+    }
+    setenv("EDGEQ_ISA", "mmx", 1);
+    CHECK_ERROR(eq_isa_chosen(&isa), EQ_ERR_ARGUMENT, "EDGEQ_ISA is 'mmx'; this build has scalar");
+    setenv("EDGEQ_ISA", "", 1);
+    CHECK(eq_isa_chosen(&isa) == EQ_OK);
+    CHECK(isa == chosen);
+    unsetenv("EDGEQ_ISA");
+}
+
 static void test_open(void)
 {
     eq_model *model;
@@ -112,7 +143,13 @@ static void test_open(void)
     CHECK(strcmp(eq_model_op_type(model, 0), "CONV_2D") == 0);
     CHECK(strlen(eq_model_op_name(model, 0)) > 0);
     CHECK(strlen(eq_model_op_kernel(model, 0)) > 0);
+    CHECK(strcmp(eq_model_op_slot(model, 0), "gemm") == 0);
+    CHECK(strstr(eq_model_op_why(model, 0), "windows") != NULL);
+    CHECK(eq_model_op_packed(model, 0) % 64 == 0);
     CHECK(strcmp(eq_model_op_type(model, 11), "") == 0);
+    CHECK(strcmp(eq_model_op_slot(model, 11), "") == 0);
+    CHECK(strcmp(eq_model_op_why(model, 11), "") == 0);
+    CHECK(eq_model_op_packed(model, 11) == 0);
     CHECK(strlen(eq_model_isa(model)) > 0);
     CHECK(strcmp(eq_model_metadata(model, "source_format"), "tflite") == 0);
     CHECK(eq_model_metadata(model, "nothing") == NULL);
@@ -130,8 +167,8 @@ static void test_ports(const eq_model *model)
     CHECK(eq_model_input(model, 0, &info) == EQ_OK);
     CHECK(strcmp(info.name, "image") == 0);
     CHECK(info.dtype == EQ_INT8 && info.storage == EQ_INT8);
-    CHECK(info.rank == 4 && info.shape[0] == 1 && info.shape[1] == 8 && info.shape[2] == 8 &&
-          info.shape[3] == 1);
+    CHECK(info.rank == 4 && info.shape[0] == 1 && info.shape[1] == 8 && info.shape[2] == 8
+          && info.shape[3] == 1);
     CHECK(info.bytes == 64);
     CHECK(info.zero_point == -128 && info.storage_zero_point == -128);
     CHECK(info.scale > 0.0039f && info.scale < 0.00393f);
@@ -277,8 +314,8 @@ static void test_own_memory(void)
     for (int seed = 0; seed < 10; seed++) {
         fill(pixels, seed);
         CHECK(eq_set_input(session, 0, pixels, EQ_INT8, 64) == EQ_OK && eq_run(session) == EQ_OK);
-        CHECK(eq_set_input(reference, 0, pixels, EQ_INT8, 64) == EQ_OK &&
-              eq_run(reference) == EQ_OK);
+        CHECK(eq_set_input(reference, 0, pixels, EQ_INT8, 64) == EQ_OK
+              && eq_run(reference) == EQ_OK);
         CHECK(memcmp(eq_session_output(session, 0), eq_session_output(reference, 0), 10) == 0);
     }
     for (int i = 0; i < 64; i++)
@@ -389,6 +426,7 @@ int main(int argc, char **argv)
     wrong_path = argv[2];
     read_file();
     test_names();
+    test_isas();
     test_open();
     test_damage();
     test_own_memory();
