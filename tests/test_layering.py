@@ -27,12 +27,14 @@ MAY_IMPORT = {
     "converter": {"errors", "format", "importers", "ir", "passes", "quantize", "runtime"},
     "difference": {"format", "runtime"},
     "tflite": {"errors", "runtime"},
-    "cli": {"errors", "format", "runtime", "converter", "difference"},
+    "compare": {"errors", "runtime"},
+    "cli": {"errors", "format", "runtime", "converter", "difference", "compare"},
     "__init__": {"errors", "runtime", "converter"},
     "__main__": {"cli"},
 }
 # What the installed runtime needs beyond the standard library and numpy: nothing.
 EXTRAS = {"tflite": {"importers"}, "flatbuffers": {"importers"}, "PIL": {"cli"}, "rich": {"cli"}}
+EXTRAS |= {peer: {"compare"} for peer in ("ai_edge_litert", "onnxruntime", "openvino")}
 STANDARD = {"numpy", "typing_extensions"}  # the latter for type checkers only
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -83,7 +83,7 @@ def examine() -> dict[str, Any]:
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, "
         f"{sys.byteorder}-endian, {64 if sys.maxsize > 2**32 else 32} bit",
-        "cpu": {"name": _cpu_name(), "cores": _cores(), "instructions": _instructions()},
+        "cpu": {"name": cpu_name(), "cores": _cores(), "instructions": _instructions()},
         "kernels": kernels,
         "problem": problem,
         "isas": [{"name": name, "missing": missing} for name, missing in isas],
@@ -124,7 +124,8 @@ def _cpuinfo(*keys: str) -> str:
     return next((fields[key] for key in keys if fields.get(key)), "")
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor as the system calls it."""
     return _cpuinfo("model name", "Model", "Hardware") or platform.processor() or "unknown"
 
 

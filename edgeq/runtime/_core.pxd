@@ -25,6 +25,7 @@ cdef extern from "edgeq.h" nogil:
     uint32_t eq_isa_count()
     eq_status eq_isa_get(uint32_t, eq_isa_info *)
     eq_status eq_isa_chosen(uint32_t *)
+    uint64_t eq_isa_peak(uint32_t, uint32_t)
     const char *eq_version()
     const char *eq_last_error()
     const char *eq_dtype_name(eq_dtype)

@@ -21,6 +21,9 @@ def isas() -> list[tuple[str, str]]:
 def chosen_isa() -> int:
     """The index of that which models opened now use; ArgumentError for an unknown EDGEQ_ISA."""
 
+def peak(isa: int, turns: int) -> int:
+    """Multiplies in registers at full speed; the multiply-accumulates done, 0 where unknown."""
+
 class Model:
     """A checked .eqm file: bytes `data` (any object with a buffer), or the file `path`, mapped.
 

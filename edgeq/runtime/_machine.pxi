@@ -16,3 +16,11 @@ def chosen_isa():
     cdef uint32_t isa
     check(eq_isa_chosen(&isa))
     return isa
+
+
+def peak(uint32_t isa, uint32_t turns):
+    """Multiply-accumulates done, as fast as that instruction set can; 0 where that is not known."""
+    cdef uint64_t macs
+    with nogil:
+        macs = eq_isa_peak(isa, turns)
+    return macs

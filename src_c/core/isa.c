@@ -12,7 +12,7 @@
 static const struct {
     uint32_t feature;
     const char *lacking, *unsaved;
-} features[] = {
+} reasons[] = {
     {EQ_CPU_AVX2, "the processor has no AVX2 with FMA", "the system does not save ymm registers"},
     {EQ_CPU_AVXVNNI, "the processor has no AVX-VNNI", "the system does not save ymm registers"},
     {EQ_CPU_AVX512VNNI, "the processor has no AVX-512 F, BW, DQ, VL and VNNI",
@@ -23,12 +23,12 @@ static const struct {
 
 static const char *why_not(uint32_t missing)
 {
-    const uint32_t unsaved = eq_cpu_unsaved();
     if (missing == 0)
         return "";
-    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
-        if (missing & features[i].feature)
-            return unsaved & features[i].feature ? features[i].unsaved : features[i].lacking;
+    const uint32_t unsaved = eq_cpu_unsaved();
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (missing & reasons[i].feature)
+            return unsaved & reasons[i].feature ? reasons[i].unsaved : reasons[i].lacking;
     return "the processor lacks what it needs";
 }
 
@@ -46,11 +46,10 @@ EQ_API eq_status eq_isa_get(uint32_t isa, eq_isa_info *info)
     return EQ_OK;
 }
 
-EQ_API eq_status eq_isa_chosen(uint32_t *isa)
+eq_status eq_isa_choose(uint32_t *isa, uint32_t *features)
 {
-    if (isa == NULL)
-        return eq_error(EQ_ERR_ARGUMENT, "isa is NULL");
-    *isa = eq_isa_best(eq_cpu_features());
+    *features = eq_cpu_features();
+    *isa = eq_isa_best(*features);
 #ifndef EQ_NO_FILES
     const char *cap = getenv("EDGEQ_ISA");
     if (cap != NULL && cap[0] != 0) {
@@ -58,10 +57,25 @@ EQ_API eq_status eq_isa_chosen(uint32_t *isa)
         if (named == EQ_ISA_COUNT)
             return eq_error(EQ_ERR_ARGUMENT, "EDGEQ_ISA is '%s'; this build has%s", cap,
                             eq_isa_names);
-        while (eq_isa_needs(named) & ~eq_cpu_features())
+        while (eq_isa_needs(named) & ~*features)
             named--; /* 0 needs nothing */
         *isa = named < *isa ? named : *isa;
     }
 #endif
     return EQ_OK;
+}
+
+EQ_API eq_status eq_isa_chosen(uint32_t *isa)
+{
+    uint32_t features;
+    if (isa == NULL)
+        return eq_error(EQ_ERR_ARGUMENT, "isa is NULL");
+    return eq_isa_choose(isa, &features);
+}
+
+EQ_API uint64_t eq_isa_peak(uint32_t isa, uint32_t turns)
+{
+    if (isa >= EQ_ISA_COUNT || eq_isa_needs(isa) & ~eq_cpu_features())
+        return 0;
+    return eq_kernels_peak(isa, turns);
 }

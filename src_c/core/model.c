@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#include "core/cpu.h"
-
 #define INVALID(...) eq_error(EQ_ERR_INVALID, __VA_ARGS__)
 
 /* False on overflow. */
@@ -414,7 +412,7 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 {
     const eq_op_def *def;
     uint64_t args = 0;
-    uint32_t isa;
+    uint32_t isa, features;
 
     memset(m, 0, sizeof *m);
     if (data == NULL)
@@ -427,8 +425,8 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
 
     EQ_TRY(check_header(data, size));
     m->header = data;
-    EQ_TRY(eq_isa_chosen(&isa));
-    eq_kernels_select(&m->kernels, isa, eq_cpu_features());
+    EQ_TRY(eq_isa_choose(&isa, &features));
+    eq_kernels_select(&m->kernels, isa, features);
     EQ_TRY(read_sections(m, data, size));
     EQ_TRY(check_strings(m));
     EQ_TRY(check_tensors(m));

@@ -38,6 +38,9 @@ eq_status eq_model_parse(eq_model *model, const void *data, size_t size);
 /* The part of it in plan.c. */
 eq_status eq_plan_check(const eq_model *model);
 
+/* isa.c: eq_isa_chosen, and the machine's features (core/cpu.h); asking for them takes a while. */
+eq_status eq_isa_choose(uint32_t *isa, uint32_t *features);
+
 /* prepare.c: the bytes that a parsed model needs behind its struct for what is computed once
  * (nodes, packed weights), and that computation. `memory` is that many bytes, aligned to 16. */
 eq_status eq_prepare_size(const eq_model *model, size_t *bytes);

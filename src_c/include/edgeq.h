@@ -100,6 +100,10 @@ EQ_API eq_status eq_isa_get(uint32_t isa, eq_isa_info *info);
 /* The one whose kernels a model opened now gets: the highest that this machine has, at most that
  * which the environment variable EDGEQ_ISA names; EQ_ERR_ARGUMENT if it names none. */
 EQ_API eq_status eq_isa_chosen(uint32_t *isa);
+/* For rooflines: multiplies int8 numbers in registers, `turns` times some hundreds, and returns how
+ * many multiply-accumulates that were; the time is the caller's to take. 0: unknown for this set.
+ */
+EQ_API uint64_t eq_isa_peak(uint32_t isa, uint32_t turns);
 
 /* ---- models */
 

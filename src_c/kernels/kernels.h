@@ -185,6 +185,11 @@ uint32_t eq_isa_find(const char *name);
  * `isa` do better, in rising order; those that the machine lacks are passed over. */
 void eq_kernels_select(eq_kernel_table *table, uint32_t isa, uint32_t features);
 
+/* peak.c: multiplies and adds as fast as that instruction set can, `turns` times a few dozen of its
+ * vectors; the multiply-accumulates that were done. 0: not known for it. The machine must have it.
+ */
+uint64_t eq_kernels_peak(uint32_t isa, uint32_t turns);
+
 /* One a folder: overrides slots. `features` (core/cpu.h) may hold more than the folder needs. */
 #define EQ_ISA(name, needed, speed) \
     void eq_kernels_fill_##name(eq_kernels *kernels, uint32_t features);

@@ -121,6 +121,8 @@ static void test_isas(void)
     CHECK(eq_isa_chosen(&isa) == EQ_OK);
     CHECK(isa == chosen);
     unsetenv("EDGEQ_ISA");
+    CHECK(eq_isa_peak(count, 1) == 0);
+    CHECK(eq_isa_peak(chosen, 3) == 3 * eq_isa_peak(chosen, 1));
 }
 
 static void test_open(void)
