@@ -218,7 +218,7 @@ EQ_API const char *eq_model_op_slot(const eq_model *model, uint32_t op)
     size_t slot = EQ_NO_SLOT;
     if (op < model->op_count)
         path_of(model, op, &slot);
-    return slot == EQ_NO_SLOT ? "" : names[slot];
+    return names[slot] == NULL ? "" : names[slot];
 }
 
 EQ_API const char *eq_model_op_why(const eq_model *model, uint32_t op)

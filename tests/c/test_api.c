@@ -145,8 +145,8 @@ static void test_open(void)
     CHECK(strcmp(eq_model_op_type(model, 0), "CONV_2D") == 0);
     CHECK(strlen(eq_model_op_name(model, 0)) > 0);
     CHECK(strlen(eq_model_op_kernel(model, 0)) > 0);
-    CHECK(strcmp(eq_model_op_slot(model, 0), "gemm") == 0);
-    CHECK(strstr(eq_model_op_why(model, 0), "windows") != NULL);
+    CHECK(strcmp(eq_model_op_slot(model, 0), "conv") == 0);
+    CHECK(strstr(eq_model_op_why(model, 0), "windows of input rows") != NULL);
     CHECK(eq_model_op_packed(model, 0) % 64 == 0);
     CHECK(strcmp(eq_model_op_type(model, 11), "") == 0);
     CHECK(strcmp(eq_model_op_slot(model, 11), "") == 0);
