@@ -28,6 +28,7 @@ from edgeq.ir.graph import Graph, Node, QParams, Tensor
 from edgeq.quantize import multiplier
 from edgeq.quantize.lower import lower
 from edgeq.quantize.multiplier import INT32_MAX, RangeError, quantize_multipliers_r15
+from edgeq.runtime import _core
 
 OPS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
@@ -84,7 +85,7 @@ def layer(rng: Rng, opcode: str, per_channel: bool) -> Program:
     return b.program()
 
 
-@pytest.mark.parametrize("isa", ["scalar", ""], ids=["scalar", "best"])
+@pytest.mark.parametrize("isa", [name for name, missing in _core.isas() if not missing])
 @pytest.mark.parametrize("per_channel", [True, False], ids=["channel", "tensor"])
 @pytest.mark.parametrize("opcode", OPS)
 @seeded(40)

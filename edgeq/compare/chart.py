@@ -45,7 +45,7 @@ text {{ fill: var(--ink); font: 15px system-ui, sans-serif; }}
 def page(title: str, subtitle: str, lanes: Sequence[Lane]) -> str:
     """Bars of the best single runs, fastest first; a tick where the median is."""
     timed = sorted((lane for lane in lanes if lane.minima), key=lambda lane: lane.minimum)
-    notes = ["Bars are the best single runs, ticks the medians. Shorter is better."]
+    notes = ["Bars: the best single runs, and how many times the fastest they are. Ticks: medians."]
     notes += [f"{lane.name}: {lane.problem}" for lane in lanes if lane.problem]
     return _PAGE.format(
         title=escape(title),

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Run = Callable[[], object]
-Job = "dict[str, Any]"
 
 WARMUP = 4
 
