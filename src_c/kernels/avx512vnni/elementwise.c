@@ -7,13 +7,14 @@
 
 #if defined(__x86_64__)
 
-/* ---- walks: 64 elements at a time under a mask; y may be x */
+/* ---- walks: 64 elements at a time, the rest under a mask; y may be x */
 
 typedef __m512i binary_step(__m512i x1, __m512i x2, const void *k);
 
+/* n < 64 */
 INLINE __mmask64 first_of(size_t n)
 {
-    return n < 64 ? ((__mmask64)1 << n) - 1 : ~(__mmask64)0;
+    return ((__mmask64)1 << n) - 1;
 }
 
 /* An operand of step 0 is read from 64 copies of its element. */
@@ -31,7 +32,13 @@ INLINE void walk(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, siz
         _mm512_storeu_si512(copies2, _mm512_set1_epi8(x2[0]));
         x2 = copies2;
     }
-    for (size_t i = 0; i < n; i += 64) {
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        const __m512i a = _mm512_loadu_si512(x1 + i * step1);
+        const __m512i b = _mm512_loadu_si512(x2 + i * step2);
+        _mm512_storeu_si512(y + i, step(a, b, k));
+    }
+    if (i < n) {
         const __mmask64 mask = first_of(n - i);
         const __m512i a = _mm512_maskz_loadu_epi8(mask, x1 + i * step1);
         const __m512i b = _mm512_maskz_loadu_epi8(mask, x2 + i * step2);
@@ -271,17 +278,23 @@ static TARGET void mul(size_t n, const int8_t *x1, size_t step1, const int8_t *x
 #define VBMI \
     __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")))
 
+static inline __attribute__((always_inline)) VBMI __m512i lookup(__m512i x, const __m512i t[4])
+{
+    const __m512i below = _mm512_permutex2var_epi8(t[0], x, t[1]);
+    const __m512i above = _mm512_permutex2var_epi8(t[2], x, t[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), above, below);
+}
+
 static VBMI void lut(size_t n, const int8_t *x, int8_t *y, const int8_t table[256])
 {
-    const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
-    const __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
-    for (size_t i = 0; i < n; i += 64) {
+    const __m512i t[4] = {_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64),
+                          _mm512_loadu_si512(table + 128), _mm512_loadu_si512(table + 192)};
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        _mm512_storeu_si512(y + i, lookup(_mm512_loadu_si512(x + i), t));
+    if (i < n) {
         const __mmask64 mask = first_of(n - i);
-        const __m512i v = _mm512_maskz_loadu_epi8(mask, x + i);
-        const __m512i below = _mm512_permutex2var_epi8(t0, v, t1);
-        const __m512i above = _mm512_permutex2var_epi8(t2, v, t3);
-        _mm512_mask_storeu_epi8(y + i, mask,
-                                _mm512_mask_blend_epi8(_mm512_movepi8_mask(v), above, below));
+        _mm512_mask_storeu_epi8(y + i, mask, lookup(_mm512_maskz_loadu_epi8(mask, x + i), t));
     }
 }
 
