@@ -84,7 +84,7 @@ class Interpreter:
             raise ArgumentError(f"Could not open '{os.fspath(model_path)}'.")
         source = model_path if model_content is None else model_content
         assert source is not None
-        self._session = load(source, threads=num_threads or 1)
+        self._session = load(source, threads=num_threads)
         self._tensors: tuple[TensorInfo, ...] = (*self._session.inputs, *self._session.outputs)
         self._arrays: list[Array] = []  # of inputs and outputs, from allocate_tensors on
 

@@ -110,14 +110,8 @@ def test_bytes_are_used_in_place() -> None:
     assert sys.getrefcount(data) == before
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2", None])
-def test_load_refuses_threads(converted: edgeq.Converted, threads: object) -> None:
-    with pytest.raises(edgeq.ArgumentError, match="threads must be an int of at least 1"):
-        edgeq.load(converted, threads=threads)  # type: ignore[arg-type]
-
-
-def test_load_takes_threads_and_arithmetic(converted: edgeq.Converted) -> None:
-    assert edgeq.load(converted, threads=4, arithmetic="exact").verify() == 3
+def test_load_takes_arithmetic(converted: edgeq.Converted) -> None:
+    assert edgeq.load(converted, arithmetic="exact").verify() == 3
     with pytest.raises(edgeq.ArgumentError, match="file has exact arithmetic"):
         edgeq.load(converted, arithmetic="native")
     with pytest.raises(edgeq.ArgumentError, match="'exact' or 'native', not 'fast'"):
@@ -533,6 +527,7 @@ def test_import_is_light(tmp_path: Path) -> None:
         "edgeq.runtime._core",
         "edgeq.runtime.model",
         "edgeq.runtime.session",
+        "edgeq.runtime.threads",
     }
     assert not loaded & {"tflite", "flatbuffers", "PIL", "rich", "argparse"}
 

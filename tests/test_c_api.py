@@ -64,9 +64,20 @@ def test_api(switch: str, models: list[Path], tmp_path: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("switch", ["", "-DEQ_NO_THREADS"])
+def test_threads(switch: str, models: list[Path], tmp_path: Path) -> None:
+    program = tmp_path / "threads"
+    defines = ["-DEQ_SPLIT_NS=1", "-DEQ_PART_MIN_NS=1", *switch.split()]  # small layers are split
+    files = [ROOT / "tests" / "c" / "threads.c", *c_files()]
+    run(*COMPILER, "-std=gnu11", *FLAGS, *defines, "-pthread", "-o", program, *files)
+    golden = sorted((ROOT / "tests" / "golden").glob("*.eqm"))
+    assert run(program, models[0], *golden) == "ok\n"
+
+
+@needs_compiler
 def test_without_heap_files_and_floats(tmp_path: Path) -> None:
     """For devices: nothing of the C library but memory and strings is left."""
-    switches = ["-DEQ_NO_HEAP", "-DEQ_NO_FILES", "-DEQ_NO_FLOAT"]
+    switches = ["-DEQ_NO_HEAP", "-DEQ_NO_FILES", "-DEQ_NO_FLOAT", "-DEQ_NO_THREADS"]
     for file in c_files():
         run(*COMPILER, "-std=c11", *FLAGS, *switches, "-c", file, cwd=tmp_path)
     if shutil.which("nm") is None:

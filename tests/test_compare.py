@@ -100,8 +100,9 @@ def test_cap(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     [
         ("--against tensorrt", "--against takes litert, onnxruntime, openvino, not tensorrt"),
         ("--against ,", "--against takes litert, onnxruntime, openvino"),
-        ("--against litert --rounds 0", "--threads and --rounds must be larger than 0"),
-        ("--threads 0", "--threads and --rounds must be larger than 0"),
+        ("--against litert --rounds 0", "--rounds must be larger than 0"),
+        ("--threads -1", "threads must be an int from 1 to 64, or 0 for all cores, not -1"),
+        ("--against litert --affinity 0", "--affinity does not go with --against"),
         ("--onnx a.onnx", "--onnx goes with --against"),
         ("--peer-python /bin/python", "--peer-python goes with --against"),
         ("--against onnxruntime --onnx /no/such.onnx", "/no/such.onnx: No such file"),

@@ -19,6 +19,7 @@ examples:
   edgeq bench model.eqm
   edgeq bench model.tflite --seconds 10 --json
   edgeq bench model.eqm --runs 1000
+  edgeq bench model.eqm --threads 2 --affinity 0,1
   edgeq bench model.eqm --ops
   edgeq bench model.tflite --against litert,onnxruntime,openvino --onnx model.onnx --chart out.html
 """
@@ -36,9 +37,9 @@ from typing import Any
 
 from ..errors import ArgumentError
 from ..format.reader import read_program
-from ..runtime.model import load
 from ..runtime.session import OpProfile, Session
-from . import against, roofline, text
+from ..runtime.threads import thread_count
+from . import against, roofline, text, threads
 from .network import add_model, op_macs, read_eqm
 
 
@@ -49,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=3.0, metavar="S", help="for each runtime [3]"
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="[1]")
+    threads.add(parser)
     parser.add_argument(
         "--isa", default="", metavar="NAME", help="cap on edgeq's kernels [the best]"
     )
@@ -73,8 +74,11 @@ def run(options: argparse.Namespace) -> int:
     """Measures and reports."""
     if options.seconds <= 0 or (options.runs is not None and options.runs < 1):
         raise ArgumentError("--seconds and --runs must be larger than 0")
-    if options.threads < 1 or options.rounds < 1:
-        raise ArgumentError("--threads and --rounds must be larger than 0")
+    if options.rounds < 1:
+        raise ArgumentError("--rounds must be larger than 0")
+    if options.against is not None and options.affinity is not None:
+        raise ArgumentError("--affinity does not go with --against")
+    options.threads = thread_count(options.threads)
     if options.against is not None:
         return against.run(options)
     given = [n for n in ("onnx", "chart", "peer_python") if getattr(options, n)]
@@ -102,7 +106,7 @@ def _capped(isa: str) -> Iterator[None]:
 
 def _measure_and_report(options: argparse.Namespace) -> None:
     data = read_eqm(options.model, options.arithmetic)
-    session = load(data, threads=options.threads, arithmetic=options.arithmetic)
+    session = threads.session(options, data)
     image = read_program(data)
     peaks = roofline.peaks(session.model) if options.ops else {}
     times = measure(session, options.seconds * 0.7, options.runs)
@@ -168,7 +172,8 @@ def _summary(session: Session, times: list[int], macs: list[int]) -> str:
         f"median {text.duration(statistics.median(times))}, "
         f"90 % below {text.duration(times[len(times) * 9 // 10])}\n"
         f"{text.short(sum(macs))} MAC, {text.short(sum(macs) / times[0] * 1e9)} MAC/s at the "
-        f"minimum; {text.count(session.memory_bytes)} bytes of RAM; {session.model.isa} kernels"
+        f"minimum; {text.count(session.memory_bytes)} bytes of RAM; {session.model.isa} kernels, "
+        f"{session.threads} thread{'s' if session.threads > 1 else ''}"
     )
 
 

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
-from ..runtime.model import TensorInfo, load
-from . import text
+from ..runtime.model import TensorInfo
+from . import text, threads
 from .inputs import Array, Scaling, read
 from .network import add_model
 
@@ -49,6 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", type=_numbers, metavar="M[,M,M]", help="for pictures [0]")
     parser.add_argument("--std", type=_numbers, metavar="S[,S,S]", help="for pictures [255]")
     parser.add_argument("-o", "--output", metavar="FILE", help=".npy (one output) or .npz")
+    threads.add(parser)
     text.add_json(parser)
 
 
@@ -58,7 +59,7 @@ def _numbers(argument: str) -> tuple[float, ...]:
 
 def run(options: argparse.Namespace) -> int:
     """Reads the inputs, runs once, prints the outputs."""
-    session = load(options.model, arithmetic=options.arithmetic)
+    session = threads.session(options, options.model)
     scaling = Scaling(options.mean, options.std)
     if options.std is not None and 0 in options.std:
         raise ArgumentError("--std must not be 0")

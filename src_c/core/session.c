@@ -174,15 +174,19 @@ EQ_API void eq_session_set_hook(eq_session *session, eq_op_hook hook, void *user
 }
 
 /* Work of less than this is not split; a part takes at least, and if it can at most, so long.
- * Nanoseconds, by the estimate of prepare.c. */
-enum { SPLIT_NS = 12000, PART_MIN_NS = 4000, PART_MAX_NS = 40000, PARTS_PER_THREAD = 4 };
+ * Nanoseconds, by the estimate of prepare.c. A split costs 1000, and some when threads slept. */
+#ifndef EQ_SPLIT_NS
+#define EQ_SPLIT_NS 8000
+#define EQ_PART_MIN_NS 3000
+#endif
+enum { PART_MAX_NS = 40000, PARTS_PER_THREAD = 4 };
 
 /* In how many parts an op is done; 1: by the caller alone. */
 static uint32_t part_count(const eq_node *node, uint32_t threads)
 {
-    if (node->work < SPLIT_NS)
+    if (node->work < EQ_SPLIT_NS)
         return 1;
-    const uint64_t most = node->work / PART_MIN_NS;
+    const uint64_t most = node->work / EQ_PART_MIN_NS;
     uint64_t parts = (uint64_t)threads * PARTS_PER_THREAD;
     parts = parts < node->work / PART_MAX_NS ? node->work / PART_MAX_NS : parts;
     parts = parts < most ? parts : most;
