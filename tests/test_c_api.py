@@ -69,7 +69,7 @@ def test_threads(switch: str, models: list[Path], tmp_path: Path) -> None:
     program = tmp_path / "threads"
     defines = ["-DEQ_SPLIT_NS=1", "-DEQ_PART_MIN_NS=1", *switch.split()]  # small layers are split
     files = [ROOT / "tests" / "c" / "threads.c", *c_files()]
-    run(*COMPILER, "-std=gnu11", *FLAGS, *defines, "-pthread", "-o", program, *files)
+    run(*COMPILER, "-std=c11", *FLAGS, *defines, "-pthread", "-o", program, *files)
     golden = sorted((ROOT / "tests" / "golden").glob("*.eqm"))
     assert run(program, models[0], *golden) == "ok\n"
 

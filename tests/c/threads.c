@@ -6,6 +6,9 @@
  * thread, through forks, user threads and ends at odd times. To be built with EQ_SPLIT_NS and
  * EQ_PART_MIN_NS of 1, so that small networks are split too, and under ThreadSanitizer. Prints
  * "ok". */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* fork, nanosleep, posix_memalign in C11 */
+#endif
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
