@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def session(options: argparse.Namespace, source: Source) -> Session:
-    """A session of the options, add_model()'s among them; with --affinity, this thread is bound to the first CPU."""
+    """A session of these options and add_model()'s; --affinity binds this thread too."""
     cpus = cpu_numbers(options.affinity) if options.affinity is not None else []
     made = load(source, options.threads, options.arithmetic, cpus)
     if cpus:
