@@ -146,6 +146,7 @@ def _json(
 ) -> dict[str, Any]:
     return {
         "isa": session.model.isa,
+        "threads": session.threads,
         "runs": len(times),
         "minimum_ns": times[0],
         "median_ns": int(statistics.median(times)),

@@ -316,11 +316,11 @@ static eq_gemm gemm_of(const eq_node *node, const layer *l, size_t group, int64_
     };
 }
 
-/* What a call of a kernel computes, and what a thread can be given: so many pixels, or output rows,
- * or, where there are few pixels, EQ_CHANNEL_BLOCK channels. */
+/* How the work is cut. A unit is EQ_CHANNEL_BLOCK channels of all pixels, or `unit` pixels, or, by
+ * rows, an output row; a call of a kernel computes at most `block` pixels or rows. */
 typedef struct tiling {
     bool by_channels;
-    size_t block, blocks; /* pixels or rows of a call */
+    size_t units, unit, block;
 } tiling;
 
 /* Bytes of input that a call should work on: they are used once for every block of channels. */
@@ -336,21 +336,22 @@ static size_t block_of(size_t count, size_t bytes, size_t least)
 
 static tiling tiling_of(const layer *l, const eq_gemm *g)
 {
-    tiling t = {.by_channels = l->groups == 1 && l->pixels <= TILE};
     const size_t row = (size_t)l->v.width * l->in_depth * (size_t)l->v.stride_h;
-    size_t count = l->pixels;
+    const size_t channel_units = (l->out_channels + EQ_CHANNEL_BLOCK - 1) / EQ_CHANNEL_BLOCK;
+    tiling t = {.unit = TILE, .block = l->pixels < TILE ? l->pixels : TILE};
     if (l->kind == ROWS) {
-        count = l->pixels / (size_t)l->v.out_width;
+        t.unit = 1;
+        t.units = l->pixels / (size_t)l->v.out_width;
         t.block = block_of((size_t)l->v.out_height, row, 1);
-        /* no block crosses an image */
-        count =
-            count / (size_t)l->v.out_height * (((size_t)l->v.out_height + t.block - 1) / t.block);
-        t.blocks = count;
     } else {
-        t.block = l->kind == MATRIX ? block_of(count, g->length, TILE)
-                  : count < TILE    ? count
-                                    : TILE;
-        t.blocks = (count + t.block - 1) / t.block;
+        t.units = (l->pixels + TILE - 1) / TILE;
+        if (l->kind == MATRIX)
+            t.block = block_of(l->pixels, g->length, TILE);
+    }
+    /* Only a matrix is read at no cost by every part. */
+    if (l->groups == 1 && channel_units > t.units && (l->kind == MATRIX || l->pixels <= TILE)) {
+        t.by_channels = true;
+        t.units = channel_units;
     }
     return t;
 }
@@ -444,8 +445,7 @@ static size_t layer_units(const eq_node *node)
 {
     const layer l = layer_of(node);
     const eq_gemm g = gemm_of(node, &l, 0, 0);
-    const tiling t = tiling_of(&l, &g);
-    return t.by_channels ? (l.out_channels + EQ_CHANNEL_BLOCK - 1) / EQ_CHANNEL_BLOCK : t.blocks;
+    return tiling_of(&l, &g).units;
 }
 
 /* A group of a layer, and what a call for it needs. */
@@ -469,14 +469,12 @@ static void run_matrix(const job *j, size_t pixel, size_t count)
                            channels, j->node->scratch);
 }
 
-/* Block `index` of `block` output rows. */
-static void run_rows(const job *j, size_t index)
+/* Output rows [row, row + count) of all images' rows; they are of one image. */
+static void run_rows(const job *j, size_t row, size_t count)
 {
     const window *v = &j->l->v;
     const size_t height = (size_t)v->out_height, in_row = j->c->width * j->c->depth;
-    const size_t per_image = (height + j->block - 1) / j->block, n = index / per_image;
-    const size_t first = index % per_image * j->block;
-    const size_t count = height - first < j->block ? height - first : j->block;
+    const size_t n = row / height, first = row % height;
     const size_t rows = input_rows(v, count), out_row = (size_t)v->out_width * j->l->out_channels;
     const int8_t *image = j->x + n * (size_t)v->height * in_row;
     const int64_t top = (int64_t)first * v->stride_h - v->pad_top;
@@ -486,8 +484,8 @@ static void run_rows(const job *j, size_t index)
         j->pointers[i] = iy >= 0 && iy < v->height ? image + (size_t)iy * in_row : NULL;
     }
     j->node->kernels->conv(j->c, count, (size_t)v->out_width, j->low, j->high, j->pointers,
-                           -(ptrdiff_t)v->pad_left, j->y + (n * height + first) * out_row,
-                           j->l->out_channels, out_row, j->node->scratch);
+                           -(ptrdiff_t)v->pad_left, j->y + row * out_row, j->l->out_channels,
+                           out_row, j->node->scratch);
 }
 
 /* Tap (ky, kx) of output (oy, ox) is the input whose window reaches it: iy * stride + ky - pad =
@@ -526,17 +524,22 @@ static void run_pointers(const job *j, size_t pixel, size_t count)
                            channels, j->node->scratch);
 }
 
+/* Pixels or rows [first, end). */
 static void run_blocks(const job *j, size_t first, size_t end)
 {
-    for (size_t b = first; b < end; b++) {
-        const size_t pixel = b * j->block, left = j->l->pixels - pixel;
-        const size_t count = left < j->block ? left : j->block;
+    const size_t height = j->l->kind == ROWS ? (size_t)j->l->v.out_height : SIZE_MAX;
+    const size_t calls = (end - first + j->block - 1) / j->block;
+    const size_t most = j->l->kind == ROWS ? j->block : (end - first + calls - 1) / calls;
+    for (size_t count; first < end; first += count) {
+        const size_t left = end - first, in_image = height - first % height;
+        count = left < most ? left : most;
+        count = count < in_image ? count : in_image;
         if (j->l->kind == MATRIX)
-            run_matrix(j, pixel, count);
+            run_matrix(j, first, count);
         else if (j->l->kind == ROWS)
-            run_rows(j, b);
+            run_rows(j, first, count);
         else
-            run_pointers(j, pixel, count);
+            run_pointers(j, first, count);
     }
 }
 
@@ -560,11 +563,15 @@ static void layer_run(const eq_node *node, size_t first, size_t end)
     if (l->kind == POINTERS)
         memset(node->scratch + head->at.padding, head->c.gemm.params.x_zero,
                head->at.size - head->at.padding);
+    const size_t limit = l->kind == ROWS ? l->pixels / (size_t)l->v.out_width : l->pixels;
     if (head->t.by_channels) {
         j.low = first * EQ_CHANNEL_BLOCK;
         j.high = end * EQ_CHANNEL_BLOCK < channels ? end * EQ_CHANNEL_BLOCK : channels;
         first = 0;
-        end = head->t.blocks;
+        end = limit;
+    } else {
+        first *= head->t.unit;
+        end = end * head->t.unit < limit ? end * head->t.unit : limit;
     }
     run_blocks(&j, first, end);
     for (size_t k = 1; k < l->groups; k++) {
