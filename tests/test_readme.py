@@ -80,5 +80,18 @@ def test_c(desk: Path) -> None:
     )
     sources = [str(p) for p in (ROOT / "src_c").rglob("*.c")]
     includes = [f"-I{ROOT / 'src_c'}", f"-I{ROOT / 'src_c' / 'include'}"]
-    run([compiler, "-std=c11", "-O1", *includes, "-o", "program", "program.c", *sources], desk)
+    run(
+        [
+            compiler,
+            "-std=c11",
+            "-O1",
+            "-pthread",
+            *includes,
+            "-o",
+            "program",
+            "program.c",
+            *sources,
+        ],
+        desk,
+    )
     assert float(run([str(desk / "program")], desk)) >= 0
