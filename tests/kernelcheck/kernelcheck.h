@@ -221,6 +221,9 @@ bool kc_run_cases(kc_case *c, const kc_family *f, const eq_kernels *scalar,
 
 /* Whether the harness finds faults put into scalar kernels (selftest.c). */
 bool kc_self_test(uint64_t seed);
+/* Scalar's slots with the fault of that name, and the family that finds it; NULL if there is none.
+ */
+const kc_family *kc_fault(const char *name, const eq_kernels *scalar, eq_kernels *faulty);
 /* Times `family` (NULL: all) of one table on layers of known networks (bench.c). */
 bool kc_bench_table(const char *isa, const char *family, const eq_kernels *scalar,
                     const eq_kernels *tested, bool json);

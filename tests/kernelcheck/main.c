@@ -56,6 +56,7 @@ static const char help[] =
     "  --full         many more cases: an hour\n"
     "  --list         the instruction sets, and what fills which slots\n"
     "  --self-test    whether faults put into kernels are found\n"
+    "  --break NAME   checks a kernel with that fault of the self-test\n"
     "  --bench        times instead, on layers of known networks; % of the measured peak of the\n"
     "                 instruction set's multiply-add\n"
     "  --json         for programs, with --bench\n"
@@ -68,7 +69,7 @@ static const char help[] =
     "Exit code 1: a slot differs, touches what is not its own, or crashes.\n";
 
 typedef struct options {
-    const char *isa, *slot;
+    const char *isa, *slot, *fault;
     uint64_t seed;
     size_t cases, only;
     bool full, has_only, list, bench, json, self_test;
@@ -237,6 +238,15 @@ static bool check_tables(const table *tables, size_t count, const options *o)
     return good && checked > 0;
 }
 
+static bool check_fault(const eq_kernels *scalar, const options *o)
+{
+    eq_kernels faulty;
+    const kc_family *f = kc_fault(o->fault, scalar, &faulty);
+    if (f == NULL)
+        printf("no fault %s\n", o->fault);
+    return f == NULL || check_family(f, "broken", scalar, &faulty, o);
+}
+
 static bool bench_tables(const table *tables, size_t count, const options *o)
 {
     bool good = true;
@@ -295,6 +305,8 @@ static bool parse(int argc, char **argv, options *o)
             o->isa = value;
         else if (strcmp(name, "--slot") == 0)
             o->slot = value;
+        else if (strcmp(name, "--break") == 0)
+            o->fault = value;
         else if (strcmp(name, "--seed") == 0)
             o->seed = strtoull(value, NULL, 0);
         else if (strcmp(name, "--cases") == 0)
@@ -327,5 +339,7 @@ int main(int argc, char **argv)
     }
     if (o.self_test)
         return kc_self_test(o.seed) ? 0 : 1;
+    if (o.fault != NULL)
+        return check_fault(&tables[0].t.slots, &o) ? 0 : 1;
     return (o.bench ? bench_tables(tables, count, &o) : check_tables(tables, count, &o)) ? 0 : 1;
 }

@@ -339,6 +339,17 @@ static eq_kernels with_fault(const fault *f)
     return k;
 }
 
+const kc_family *kc_fault(const char *name, const eq_kernels *scalar, eq_kernels *faulty)
+{
+    good = *scalar;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        if (strcmp(faults[i].name, name) == 0) {
+            *faulty = with_fault(&faults[i]);
+            return kc_find(faults[i].family);
+        }
+    return NULL;
+}
+
 bool kc_self_test(uint64_t seed)
 {
     static kc_case c;
