@@ -71,65 +71,17 @@ static void sort(timing *t)
     qsort(t->samples, t->count, sizeof t->samples[0], compare_samples);
 }
 
-/* ---- peaks: multiply-adds a tick by an instruction set's instruction for it, in registers alone
- */
-
-#if defined(__x86_64__)
-#define EACH(ACC) \
-    ACC("0") \
-    ACC("1") \
-    ACC("2") ACC("3") ACC("4") ACC("5") ACC("6") ACC("7") ACC("8") ACC("9") ACC("10") ACC("11")
-#define CLOBBERS \
-    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
-        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc"
-enum { LOOPS = 2000, ACCUMULATORS = 12 };
-
-#define PEAK_FUNCTION(name, body, end) \
-    static void name(void) \
-    { \
-        size_t n = LOOPS; \
-        __asm__ volatile("1:\n" EACH(body) "dec %0\njnz 1b\n" end : "+r"(n) : : CLOBBERS); \
-    }
-/* Exact for all int8: 16-bit products in pairs, then a sum. */
-#define SSE2(i) "movdqa %%xmm13, %%xmm14\npmaddwd %%xmm15, %%xmm14\npaddd %%xmm14, %%xmm" i "\n"
-#define AVX2(i) "vpmaddwd %%ymm13, %%ymm15, %%ymm14\nvpaddd %%ymm14, %%ymm" i ", %%ymm" i "\n"
-#define AVXVNNI(i) "%{vex%} vpdpbusd %%ymm13, %%ymm15, %%ymm" i "\n"
-#define AVX512(i) "vpdpbusd %%zmm13, %%zmm15, %%zmm" i "\n"
-PEAK_FUNCTION(peak_scalar, SSE2, "")
-PEAK_FUNCTION(peak_avx2, AVX2, "vzeroupper\n")
-PEAK_FUNCTION(peak_avxvnni, AVXVNNI, "vzeroupper\n")
-PEAK_FUNCTION(peak_avx512vnni, AVX512, "vzeroupper\n")
-
-static const struct {
-    const char *isa;
-    void (*run)(void);
-    double macs; /* of an accumulator's step */
-} peaks[] = {
-    {"scalar", peak_scalar, 8},
-    {"avx2", peak_avx2, 16},
-    {"avxvnni", peak_avxvnni, 32},
-    {"avx512vnni", peak_avx512vnni, 64},
-};
-
-static double measure_peak(const char *isa)
+/* Multiply-adds a tick in registers alone; 0: unknown. */
+static double measure_peak(uint32_t isa)
 {
     double best = 0;
-    for (size_t i = 0; i < sizeof peaks / sizeof peaks[0]; i++)
-        for (int n = 0; n < 200 && strcmp(peaks[i].isa, isa) == 0; n++) {
-            const uint64_t begin = ticks();
-            peaks[i].run();
-            const double rate = peaks[i].macs * LOOPS * ACCUMULATORS / (double)(ticks() - begin);
-            best = rate > best ? rate : best;
-        }
+    for (int i = 0; i < 200; i++) {
+        const uint64_t begin = ticks(), macs = eq_kernels_peak(isa, 2000);
+        const double rate = (double)macs / (double)(ticks() - begin);
+        best = rate > best ? rate : best;
+    }
     return best;
 }
-#else
-static double measure_peak(const char *isa)
-{
-    (void)isa;
-    return 0; /* unknown */
-}
-#endif
 
 /* ---- the list */
 
@@ -175,12 +127,13 @@ static const kc_bench benches[] = {
     {"prelu", {18816}, false},
     {"lut", {18816}, false},
     {"lut", {256}, false},
-    {"max_pool", {64, 9}, false},
-    {"max_pool", {16, 4}, false},
-    {"average_pool", {1280, 49}, false},
-    {"average_pool", {64, 64}, false},
+    {"max_pool", {64, 3, 3, 28}, false},
+    {"max_pool", {16, 2, 2, 56}, false},
+    {"average_pool", {1280, 7, 7, 1}, false},
+    {"average_pool", {64, 8, 8, 1}, false},
     {"sum_rows", {49, 1280}, false},
     {"sum", {4096}, false},
+    {"requantize", {1280}, false},
     {"bilinear", {256}, false},
     {"bilinear", {21}, false},
     {"bilinear_u8", {256}, false},
@@ -200,7 +153,10 @@ static double work(const kc_bench *b)
         return (double)(s[0] * s[1] * s[2] * s[3] * s[6] * ((s[5] - 1) / s[4] + 1));
     if (strcmp(b->family, "depthwise") == 0)
         return (double)(s[0] * s[2] * s[3] * ((s[6] - 1) / s[4] + 1));
-    return (double)(s[0] * (s[1] ? s[1] : 1));
+    double product = 1;
+    for (size_t i = 0; i < 7 && s[i] != 0; i++)
+        product *= (double)s[i];
+    return product;
 }
 
 static bool has_macs(const kc_bench *b)
@@ -264,7 +220,7 @@ void kc_bench_end(bool json)
         printf("per " UNIT ": multiply-adds of gemm, conv and depthwise, elements of the others\n");
 }
 
-bool kc_bench_table(const char *isa, const char *family, const eq_kernels *scalar,
+bool kc_bench_table(const char *name, uint32_t isa, const char *family, const eq_kernels *scalar,
                     const eq_kernels *tested, bool json)
 {
     const double peak = measure_peak(isa);
@@ -285,9 +241,9 @@ bool kc_bench_table(const char *isa, const char *family, const eq_kernels *scala
             printf("%s\n{\"slot\": \"%s\", \"isa\": \"%s\", \"shape\": \"%s\", \"unit\": \"" UNIT
                    "\", \"min\": %.1f, \"median\": %.1f, \"x_scalar\": %.3f, \"per_unit\": %.3f, "
                    "\"peak\": %.3f}",
-                   printed ? "," : "", b->family, isa, shape, least, median, speedup, rate, share);
+                   printed ? "," : "", b->family, name, shape, least, median, speedup, rate, share);
         } else {
-            printf("%-12s %-11s %-24s %11.0f %11.0f %8.2f %9.2f ", b->family, isa, shape, least,
+            printf("%-12s %-11s %-24s %11.0f %11.0f %8.2f %9.2f ", b->family, name, shape, least,
                    median, speedup, rate);
             if (share > 0)
                 printf("%5.1f%%", share * 100);

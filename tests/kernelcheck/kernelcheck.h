@@ -225,7 +225,7 @@ bool kc_self_test(uint64_t seed);
  */
 const kc_family *kc_fault(const char *name, const eq_kernels *scalar, eq_kernels *faulty);
 /* Times `family` (NULL: all) of one table on layers of known networks (bench.c). */
-bool kc_bench_table(const char *isa, const char *family, const eq_kernels *scalar,
+bool kc_bench_table(const char *name, uint32_t isa, const char *family, const eq_kernels *scalar,
                     const eq_kernels *tested, bool json);
 void kc_bench_begin(bool json);
 void kc_bench_end(bool json);
@@ -245,6 +245,7 @@ bool kc_max_pool(kc_case *c);
 bool kc_average_pool(kc_case *c);
 bool kc_sum_rows(kc_case *c);
 bool kc_sum(kc_case *c);
+bool kc_requantize(kc_case *c);
 bool kc_bilinear(kc_case *c);
 bool kc_bilinear_u8(kc_case *c);
 bool kc_transpose(kc_case *c);

@@ -33,10 +33,11 @@ const kc_family kc_families[] = {
     ONE(minimum, 3000, 50000),
     ONE(prelu, 6000, 200000),
     ONE(lut, 3000, 50000),
-    ONE(max_pool, 3000, 50000),
-    ONE(average_pool, 3000, 100000),
-    ONE(sum_rows, 3000, 50000),
+    ONE(max_pool, 2000, 50000),
+    ONE(average_pool, 2000, 100000),
+    ONE(sum_rows, 2000, 50000),
     ONE(sum, 2000, 20000),
+    ONE(requantize, 8000, 100000),
     ONE(bilinear, 4000, 100000),
     ONE(bilinear_u8, 4000, 100000),
     ONE(transpose, 9000, 100000),
@@ -178,12 +179,6 @@ typedef struct table {
     eq_kernel_table t;
 } table;
 
-static const uint32_t needs[EQ_ISA_COUNT] = {
-#define EQ_ISA(name, needed) needed,
-#include "kernels/isa.def"
-#undef EQ_ISA
-};
-
 static size_t make_tables(table tables[2 * EQ_ISA_COUNT])
 {
     const uint32_t features = eq_cpu_features();
@@ -193,10 +188,10 @@ static size_t make_tables(table tables[2 * EQ_ISA_COUNT])
         eq_kernels_select(&a->t, isa, features);
         snprintf(a->name, sizeof a->name, "%s", eq_isa_name(isa));
         a->supported = a->t.isa == isa;
-        if (isa == 0 || !a->supported || needs[isa] == features)
+        if (isa == 0 || !a->supported || eq_isa_needs(isa) == features)
             continue;
         table *b = &tables[count++];
-        eq_kernels_select(&b->t, isa, needs[isa]);
+        eq_kernels_select(&b->t, isa, eq_isa_needs(isa));
         snprintf(b->name, sizeof b->name, "%s-", eq_isa_name(isa));
         b->supported = true;
     }
@@ -254,8 +249,8 @@ static bool bench_tables(const table *tables, size_t count, const options *o)
     for (size_t t = 0; t < count; t++)
         if (wanted(tables[t].name, o->isa) && tables[t].supported
             && (o->isa != NULL || strchr(tables[t].name, '-') == NULL))
-            good &= kc_bench_table(tables[t].name, o->slot, &tables[0].t.slots, &tables[t].t.slots,
-                                   o->json);
+            good &= kc_bench_table(tables[t].name, tables[t].t.isa, o->slot, &tables[0].t.slots,
+                                   &tables[t].t.slots, o->json);
     kc_bench_end(o->json);
     return good;
 }

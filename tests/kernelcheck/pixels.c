@@ -34,85 +34,110 @@ static const int8_t **choose_pixels(kc_case *c, size_t channels, size_t count)
 
 /* ---- pools */
 
-static eq_pool_params *pool_params(kc_case *c, bool average)
+/* Up to global pools, and sums beyond 16 bits. */
+static void choose_window(kc_case *c, eq_pool *p)
 {
-    eq_pool_params *p = kc_input(c, "params", sizeof *p, _Alignof(eq_pool_params));
-    memset(p, 0, sizeof *p);
+    kc_rng *rng = &c->rng;
+    p->rows = p->cols = (size_t)KC_ONE_OF(rng, 1, 2, 2, 3, 3, 4, 5, 7, 8, 14);
+    if (kc_chance(rng, 40)) {
+        p->rows = 1 + kc_log_below(rng, c->full ? 300 : 60);
+        p->cols = 1 + kc_log_below(rng, c->full ? 300 : 60);
+    }
+}
+
+static const int8_t *choose_pool(kc_case *c, eq_pool *p, size_t *pixels)
+{
+    kc_rng *rng = &c->rng;
+    const enum kc_fill fill = kc_any_fill(rng);
+    const size_t limit = 1 << 20; /* of the input */
+    p->channels = choose_channels(c);
+    *pixels = 1 + kc_log_below(rng, 20);
+    choose_window(c, p);
+    if (c->bench != NULL) {
+        p->channels = c->bench->size[0];
+        p->rows = c->bench->size[1];
+        p->cols = c->bench->size[2];
+        *pixels = c->bench->size[3];
+    }
+    const size_t row = p->cols * p->channels, stray = kc_chance(rng, 20) ? kc_below(rng, 50) : 0;
+    p->step = p->channels * (1 + kc_below(rng, 3)) + stray;
+    p->row_stride = (*pixels - 1) * p->step + row + kc_below(rng, 2) * kc_below(rng, 200);
+    if (*pixels == 1 && kc_chance(rng, 30))
+        p->step = 0;
+    if (p->rows * p->row_stride > limit)
+        p->rows = 1 + limit / (p->row_stride + 1);
+    const size_t size = (*pixels - 1) * p->step + (p->rows - 1) * p->row_stride + row;
+    int8_t *x = kc_input(c, "x", size, 1);
+    kc_fill_s8(rng, fill, 0, size, x);
+    kc_describe(c, "channels %zu window %zux%zu step %zu row_stride %zu pixels %zu x %s",
+                p->channels, p->rows, p->cols, p->step, p->row_stride, *pixels, kc_fill_name(fill));
+    return x;
+}
+
+/* One channel for each sum that the window can have, or for those around the ties. */
+static const int8_t *every_sum(kc_case *c, eq_pool *p, size_t *pixels)
+{
+    kc_rng *rng = &c->rng;
+    const int32_t taps = 1 + (int32_t)kc_log_below(rng, 200);
+    const bool all = taps <= 16;
+    const size_t channels = all ? (size_t)(255 * taps + 1) : 1000;
+    int8_t *x = kc_input(c, "x", (size_t)taps * channels, 1);
+    for (size_t n = 0; n < channels; n++) {
+        const int32_t half = taps / 2 + kc_between(rng, -1, 1);
+        const int32_t sum = all ? (int32_t)n : kc_between(rng, 0, 254) * taps + half;
+        for (int32_t t = 0; t < taps; t++)
+            x[(size_t)t * channels + n] = (int8_t)(sum / taps + (t < sum % taps) - 128);
+    }
+    p->channels = channels;
+    p->rows = 1;
+    p->cols = (size_t)taps;
+    p->row_stride = p->step = 0;
+    *pixels = 1;
+    kc_describe(c, "channels %zu window 1x%d x: every sum", channels, taps);
+    return x;
+}
+
+static eq_pool *pool_input(kc_case *c, const eq_pool *values, bool average)
+{
+    eq_pool *p = kc_input(c, "struct eq_pool", sizeof *p, _Alignof(eq_pool));
+    *p = *values;
     kc_activation(&c->rng, &p->act_min, &p->act_max);
     p->offset = average && !c->rng.usual && kc_chance(&c->rng, 40) ? 128 : 0;
     kc_describe(c, " act %d..%d offset %d", p->act_min, p->act_max, p->offset);
     return p;
 }
 
-/* Up to global pools, and sums beyond 16 bits. */
-static size_t choose_taps(kc_case *c)
-{
-    kc_rng *rng = &c->rng;
-    if (c->bench != NULL)
-        return c->bench->size[1];
-    if (kc_chance(rng, 60))
-        return (size_t)KC_ONE_OF(rng, 1, 2, 3, 4, 9, 16, 25, 49, 64, 196);
-    return 1 + kc_log_below(rng, c->full ? 70000 : 3000);
-}
-
 bool kc_max_pool(kc_case *c)
 {
-    const size_t channels = c->bench ? c->bench->size[0] : choose_channels(c);
-    const size_t taps = choose_taps(c);
-    const int8_t *const *x = (const int8_t *const *)choose_pixels(c, channels, taps);
-    const eq_pool_params *p = pool_params(c, false);
-    int8_t *y = kc_output(c, "y", channels, 1), *expected = kc_plain(0, channels);
-    kc_seal(c);
-    return KC_TIMED(c, "scalar", c->scalar->max_pool(channels, taps, x, expected, p))
-           && KC_TIMED(c, "kernel", c->tested->max_pool(channels, taps, x, y, p))
-           && kc_intact(c, "kernel") && kc_equal(c, "y", channels, 1, channels, expected, y);
-}
-
-/* One channel for each sum that `taps` pixels can have, or for those around the ties. */
-static const int8_t **every_sum(kc_case *c, size_t *channels, size_t taps)
-{
-    kc_rng *rng = &c->rng;
-    const bool all = taps <= 16;
-    const int32_t count = (int32_t)taps;
-    *channels = all ? 255 * taps + 1 : 1000;
-    const int8_t **list = kc_input(c, "list of pixels", taps * sizeof *list, sizeof *list);
-    int8_t *x = kc_input(c, "x", taps * *channels, 1);
-    for (size_t t = 0; t < taps; t++)
-        list[t] = x + t * *channels;
-    for (size_t n = 0; n < *channels; n++) {
-        const int32_t half = count / 2 + kc_between(rng, -1, 1);
-        const int32_t sum = all ? (int32_t)n : kc_between(rng, 0, 254) * count + half;
-        for (int32_t t = 0; t < count; t++)
-            x[(size_t)t * *channels + n] = (int8_t)(sum / count + (t < sum % count) - 128);
-    }
-    kc_describe(c, "channels %zu pixels %zu x: every sum", *channels, taps);
-    return list;
-}
-
-static const int8_t *const *choose_window(kc_case *c, size_t *channels, size_t *taps)
-{
-    const bool sums = c->bench == NULL && c->index % 8 == 7;
-    *taps = sums ? 1 + kc_log_below(&c->rng, 200) : choose_taps(c);
-    *channels = c->bench ? c->bench->size[0] : choose_channels(c);
-    return (const int8_t *const *)(sums ? every_sum(c, channels, *taps)
-                                        : choose_pixels(c, *channels, *taps));
-}
-
-static bool run_average_pool(kc_case *c, size_t n, size_t taps, const int8_t *const *x,
-                             const eq_pool_params *p)
-{
+    eq_pool values = {0};
+    size_t pixels;
+    const int8_t *x = choose_pool(c, &values, &pixels);
+    const eq_pool *p = pool_input(c, &values, false);
+    const size_t n = pixels * p->channels;
     int8_t *y = kc_output(c, "y", n, 1), *expected = kc_plain(0, n);
     kc_seal(c);
-    return KC_TIMED(c, "scalar", c->scalar->average_pool(n, taps, x, expected, p))
-           && KC_TIMED(c, "kernel", c->tested->average_pool(n, taps, x, y, p))
-           && kc_intact(c, "kernel") && kc_equal(c, "y", n, 1, n, expected, y);
+    return KC_TIMED(c, "scalar", c->scalar->max_pool(p, pixels, x, expected))
+           && KC_TIMED(c, "kernel", c->tested->max_pool(p, pixels, x, y)) && kc_intact(c, "kernel")
+           && kc_equal(c, "y", n, 1, p->channels, expected, y);
+}
+
+static bool run_average_pool(kc_case *c, const eq_pool *p, size_t pixels, const int8_t *x)
+{
+    const size_t n = pixels * p->channels;
+    int8_t *y = kc_output(c, "y", n, 1), *expected = kc_plain(0, n);
+    kc_seal(c);
+    return KC_TIMED(c, "scalar", c->scalar->average_pool(p, pixels, x, expected))
+           && KC_TIMED(c, "kernel", c->tested->average_pool(p, pixels, x, y))
+           && kc_intact(c, "kernel") && kc_equal(c, "y", n, 1, p->channels, expected, y);
 }
 
 bool kc_average_pool(kc_case *c)
 {
-    size_t channels, taps;
-    const int8_t *const *x = choose_window(c, &channels, &taps);
-    return run_average_pool(c, channels, taps, x, pool_params(c, true));
+    eq_pool values = {0};
+    size_t pixels;
+    const bool sums = c->bench == NULL && c->index % 8 == 7;
+    const int8_t *x = sums ? every_sum(c, &values, &pixels) : choose_pool(c, &values, &pixels);
+    return run_average_pool(c, pool_input(c, &values, true), pixels, x);
 }
 
 /* ---- resizing: pixels (lower row, lower column), (upper, lower), (lower, upper), (upper, upper)

@@ -58,6 +58,48 @@ bool kc_sum(kc_case *c)
            && kc_equal(c, "sum", 1, sizeof *sum, 1, &sum[0], &sum[1]);
 }
 
+/* ---- requantization of sums */
+
+/* Accumulators on thresholds between outputs and next to them, neighbours, few bits, and any. */
+static int32_t any_sum(kc_rng *rng, const eq_channel_params *p, size_t way, int64_t start, size_t i)
+{
+    const int64_t near = kc_between(rng, -2, 2);
+    int64_t sum = kc_between(rng, -INT32_MAX, INT32_MAX) >> kc_below(rng, 24);
+    if (way == 0)
+        sum = kc_threshold(p, 0, kc_between(rng, -128, 128)) + near;
+    else if (way == 1)
+        sum = start + (int64_t)i;
+    else if (way == 2)
+        sum = kc_between(rng, -127, 127) * ((int64_t)1 << kc_below(rng, 25)) + near;
+    return (int32_t)(sum > INT32_MAX ? INT32_MAX : sum < -INT32_MAX ? -INT32_MAX : sum);
+}
+
+/* MEAN divides by the factor: any m below 2^31. */
+bool kc_requantize(kc_case *c)
+{
+    kc_rng *rng = &c->rng;
+    const size_t n = c->bench            ? c->bench->size[0]
+                     : c->index % 2 == 0 ? c->index / 2 % (LENGTHS + 1)
+                                         : kc_log_below(rng, 3000);
+    const size_t way = kc_below(rng, 4);
+    const int64_t start = kc_between(rng, -(1 << 20), 1 << 20);
+    const int32_t zero = kc_zero(rng);
+    const bool mean = !rng->usual && kc_chance(rng, 40);
+    const int32_t m =
+        mean ? (int32_t)(kc_next(rng) >> kc_between(rng, 33, 60)) : kc_multiplier(rng);
+    const int8_t e = (int8_t)kc_exponent(rng, (int64_t)1 << kc_between(rng, 7, 30));
+    const eq_channel_params p = {.multiplier = &m, .exponent = &e, .y_zero = zero};
+    int32_t *acc = kc_input(c, "acc", n * sizeof *acc, sizeof *acc);
+    int8_t *y = kc_output(c, "y", n, 1), *expected = kc_plain(0, n + 1);
+    for (size_t i = 0; i < n; i++)
+        acc[i] = any_sum(rng, &p, way, start, i);
+    kc_describe(c, "n %zu m %d e %d zero %d way %zu", n, m, e, zero, way);
+    kc_seal(c);
+    return KC_TIMED(c, "scalar", c->scalar->requantize(n, acc, expected, m, e, zero))
+           && KC_TIMED(c, "kernel", c->tested->requantize(n, acc, y, m, e, zero))
+           && kc_intact(c, "kernel") && kc_equal(c, "y", n, 1, n + 1, expected, y);
+}
+
 /* ---- transposition */
 
 bool kc_transpose(kc_case *c)
