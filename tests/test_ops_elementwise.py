@@ -169,6 +169,19 @@ def test_binary_network_shapes(rng: Rng, kind: str, dtype: str, small: Shape) ->
 @pytest.mark.parametrize("dtype", BYTE_TYPES)
 @pytest.mark.parametrize("kind", ARITHMETIC)
 @seeded(6)
+def test_binary_many_short_rows(rng: Rng, kind: str, dtype: str) -> None:
+    """More rows of a repeated operand than the runtime lays out at a time, 1 KiB."""
+    channels = int(rng.integers(1, 300))
+    large = (2, int(rng.integers(3, 20)), 1024 // channels + int(rng.integers(1, 20)), channels)
+    smalls = [(channels,), (*large[:3], 1), (2, 1, 1, channels), (large[2], 1)]
+    small: Shape = smalls[int(rng.integers(len(smalls)))]
+    shapes = (large, small) if chance(rng, 0.5) else (small, large)
+    check(*binary_case(rng, kind, dtype, shapes))
+
+
+@pytest.mark.parametrize("dtype", BYTE_TYPES)
+@pytest.mark.parametrize("kind", ARITHMETIC)
+@seeded(6)
 def test_binary_large(rng: Rng, kind: str, dtype: str) -> None:
     """Lengths beyond every vector width, with odd remainders."""
     shape = (1, int(rng.integers(5, 40)), int(rng.integers(5, 40)), int(rng.integers(1, 70)))

@@ -89,6 +89,37 @@ def test_pool_large_window(rng: Rng, kind: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", BYTE_TYPES)
 @pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@seeded(4)
+def test_pool_overlapping(rng: Rng, kind: str, dtype: str, padding: str) -> None:
+    """Large windows with strides of 1 and 2, which the runtime may pool by columns first."""
+    size, kernel, stride = dims(rng, 2, 9, 20), dims(rng, 2, 4, 9), dims(rng, 2, 1, 2)
+    channels = int(rng.integers(1, 140))
+    out = tuple(
+        -(-n // s) if padding == "SAME" else (n - k) // s + 1
+        for n, k, s in zip(size, kernel, stride)
+    )
+    x = Quant.random(rng, dtype)
+    b = ModelBuilder()
+    operand = x.input(b, "x", (2, *size, channels))
+    to = x.tensor(b, "y", (2, *out, channels))
+    b.op(
+        kind,
+        [operand],
+        [to],
+        padding=padding,
+        stride_h=stride[0],
+        stride_w=stride[1],
+        filter_height=kernel[0],
+        filter_width=kernel[1],
+        fused_activation_function=activation(rng),
+    )
+    b.output(to)
+    check(b.finish(), [fill(rng, (2, *size, channels), dtype)])
+
+
+@pytest.mark.parametrize("dtype", BYTE_TYPES)
+@pytest.mark.parametrize("kind", POOLS)
 @seeded(6)
 def test_pool_ignores_scales(rng: Rng, kind: str, dtype: str) -> None:
     check(*pool_case(rng, kind, dtype, dims(rng, 2, 1, 8), int(rng.integers(1, 8)), 4, same=False))
@@ -174,6 +205,14 @@ def test_reduce_image(rng: Rng, kind: str, dtype: str) -> None:
     """Global pooling as exporters write it: axes 1 and 2 of an image."""
     shape = (pick(rng, 1, 1, 2), *dims(rng, 2, 1, 20), int(rng.integers(1, 100)))
     check_reduction(rng, dtype, Reduction.random(rng, kind, shape, [1, 2]))
+
+
+@pytest.mark.parametrize("dtype", BYTE_TYPES)
+@seeded(10)
+def test_mean_many(rng: Rng, dtype: str) -> None:
+    """More means of contiguous elements than the runtime requantizes at a time."""
+    shape = (*dims(rng, 2, 8, 30), int(rng.integers(2, 100)))
+    check_reduction(rng, dtype, Reduction.random(rng, "MEAN", shape, [2]))
 
 
 def flip_sign(data: np.ndarray) -> np.ndarray:
