@@ -189,8 +189,7 @@ INLINE void run_group(const size_t products, const size_t sets, const group_job 
         vector acc[4];
 #pragma GCC unroll 4
         for (size_t i = 0; i < PIXELS; i++) {
-            at[i] = i < some ? columns : at[0];
-            columns += job->stride;
+            at[i] = i < some ? columns + i * job->stride : columns;
         }
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++)
@@ -201,6 +200,7 @@ INLINE void run_group(const size_t products, const size_t sets, const group_job 
                 w[i] = weights + s * products * GROUP * ROWS * sizeof(weight);
             add_products(acc, products, at, w);
         }
+        columns += PIXELS * job->stride;
         finish_parts(&f, &c, acc, some, job, y, job->y_stride, 0);
     }
 }
