@@ -20,7 +20,8 @@ INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_t *out)
     }
 }
 
-static TARGET int32_t sum_values(size_t n, const uint8_t *v)
+/* Eight partial sums, int64. */
+INLINE __m512i partial_sums(size_t n, const uint8_t *v)
 {
     const __m512i zero = _mm512_setzero_si512();
     __m512i sum = zero;
@@ -30,7 +31,29 @@ static TARGET int32_t sum_values(size_t n, const uint8_t *v)
         const __mmask64 mask = ~UINT64_C(0) >> (64 - n);
         sum = _mm512_add_epi64(sum, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(mask, v), zero));
     }
-    return (int32_t)_mm512_reduce_add_epi64(sum);
+    return sum;
+}
+
+static TARGET void sum_values(size_t rows, size_t stride, size_t n, const uint8_t *v, int32_t *sums)
+{
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4, v += 4 * stride) {
+        const __m512i s0 = partial_sums(n, v), s1 = partial_sums(n, v + stride);
+        const __m512i s2 = partial_sums(n, v + 2 * stride), s3 = partial_sums(n, v + 3 * stride);
+        /* a sum is below 2^32: two in a qword; then four dwords in each of four lanes */
+        const __m512i a = _mm512_or_si512(s0, _mm512_slli_epi64(s1, 32));
+        const __m512i b = _mm512_or_si512(s2, _mm512_slli_epi64(s3, 32));
+        const __m512i four =
+            _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+        const __m256i half =
+            _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64(four, 1));
+        const __m128i sum =
+            _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+        const __m128i old = _mm_loadu_si128((const __m128i *)(const void *)(sums + r));
+        _mm_storeu_si128((__m128i *)(void *)(sums + r), _mm_add_epi32(old, sum));
+    }
+    for (; r < rows; r++, v += stride)
+        sums[r] += (int32_t)_mm512_reduce_add_epi64(partial_sums(n, v));
 }
 
 INLINE vector broadcast(const uint8_t *values)
@@ -48,6 +71,16 @@ INLINE vector load_weights(const int8_t *w)
 INLINE vector load_start(const int32_t *bias, int32_t start)
 {
     return _mm512_add_epi32(_mm512_load_si512(bias), _mm512_set1_epi32(start));
+}
+
+INLINE vector no_sums(void)
+{
+    return _mm512_setzero_si512();
+}
+
+INLINE vector add_sums(vector a, vector b)
+{
+    return _mm512_add_epi32(a, b);
 }
 
 INLINE void store_sums(int32_t *out, vector acc)

@@ -50,17 +50,10 @@ INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_t *out)
         out[i] = (uint8_t)(x[i] + 128);
 }
 
-static TARGET int32_t sum_values(size_t n, const uint8_t *v)
+enum { SUMMED = 32 };
+INLINE __m256i sum_vector(const uint8_t *v)
 {
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i sums = zero;
-    int64_t parts[4], sum = 0;
-    for (; n >= 32; n -= 32, v += 32)
-        sums = _mm256_add_epi64(sums, _mm256_sad_epu8(load_ymm(v), zero));
-    for (size_t i = 0; i < n; i++)
-        sum += v[i];
-    store_ymm(parts, sums);
-    return (int32_t)(sum + parts[0] + parts[1] + parts[2] + parts[3]);
+    return _mm256_sad_epu8(load_ymm(v), _mm256_setzero_si256());
 }
 
 #include "kernels/x86/ymm_gemm.h"

@@ -9,7 +9,8 @@
  *     copy_values(n, x, x_zero, out)          n elements into the panel; what lies behind them up
  *                 to SLACK elements may be overwritten with anything
  *     SLACK
- *     sum_values(n, values)                   their sum
+ *     sum_values(rows, stride, n, values, sums)
+ *                 sums[r] += the sum of n values of row r, rows `stride` apart
  *     multiply(vectors, rows, source, w, constants, start, acc)
  *                 acc[r][j] = bias[j] + start[r] + the products of window r of the source and w
  *     finish(vectors, rows, layer, channel, constants, acc, y, y_stride, count)
@@ -148,12 +149,15 @@ static TARGET void fill_panel(const eq_gemm *g, size_t pixels, const eq_windows 
 }
 
 /* What the accumulators of each pixel begin with: -w_zero * (sum of x - x_zero), of which the part
- * that does not depend on x is in the bias. */
-static TARGET void sum_rows(const eq_gemm *g, size_t pixels, size_t row, const value *panel,
-                            int32_t *start)
+ * that does not depend on x is in the bias. Windows as in source. */
+static TARGET void start_sums(const eq_gemm *g, size_t pixels, const value *const *runs,
+                              size_t count, size_t length, size_t stride, int32_t *start)
 {
-    for (size_t p = 0; p < pixels; p++, panel += row)
-        start[p] = (int32_t)(0u - (uint32_t)g->params.w_zero * (uint32_t)sum_values(row, panel));
+    memset(start, 0, pixels * sizeof *start);
+    for (size_t i = 0; i < count; i++)
+        sum_values(pixels, stride, length, runs[i], start);
+    for (size_t p = 0; p < pixels; p++)
+        start[p] = (int32_t)(0u - (uint32_t)g->params.w_zero * (uint32_t)start[p]);
 }
 
 /* Tiles of one channel group after the other. `rows` rows of `pixels` windows: those of row r begin
@@ -203,7 +207,7 @@ static TARGET void gemm(const eq_gemm *g, size_t pixels, size_t first, size_t en
 
     fill_panel(g, pixels, x, panel);
     if (header->row_sums)
-        sum_rows(g, pixels, row, panel, start);
+        start_sums(g, pixels, &run, 1, row, row, start);
     multiply_all(g, 1, pixels, first, end, &run, 0, from, header->row_sums ? start : NULL, y,
                  y_stride, 0, acc);
 }
@@ -262,18 +266,6 @@ static TARGET void fill_row(const eq_conv *c, const conv_layout *at, const int8_
     fill_padding(at->row - before - inside, x_zero, out + before + inside);
 }
 
-static TARGET void sum_windows(const eq_conv *c, size_t pixels, const value *const *runs,
-                               size_t stride, int32_t *start)
-{
-    const eq_gemm *g = &c->gemm;
-    for (size_t p = 0; p < pixels; p++) {
-        uint32_t sum = 0;
-        for (size_t r = 0; r < g->runs; r++)
-            sum += (uint32_t)sum_values(g->length, runs[r] + p * stride);
-        start[p] = (int32_t)(0u - (uint32_t)g->params.w_zero * sum);
-    }
-}
-
 static TARGET void conv(const eq_conv *c, size_t height, size_t pixels, size_t first, size_t end,
                         const int8_t *const *rows, ptrdiff_t left, int8_t *y, size_t y_stride,
                         size_t y_row, void *scratch)
@@ -298,7 +290,8 @@ static TARGET void conv(const eq_conv *c, size_t height, size_t pixels, size_t f
                 *run++ = panel + (r * c->stride_h + i * c->dilation_h) * at.row
                          + j * c->dilation_w * c->depth;
         if (header->row_sums)
-            sum_windows(c, pixels, runs + r * g->runs, stride, start + r * pixels);
+            start_sums(g, pixels, runs + r * g->runs, g->runs, g->length, stride,
+                       start + r * pixels);
     }
     multiply_all(g, height, pixels, first, end, runs, g->runs, from,
                  header->row_sums ? start : NULL, y, y_stride, y_row, acc);

@@ -7,7 +7,7 @@
  *     WEIGHT_BYTES, load_weights   the STEP weights of LANES channels
  *     broadcast(values)            STEP values in every lane
  *     load_start(bias, start)      bias + start
- *     store_sums(out, acc)
+ *     no_sums(), add_sums(a, b), store_sums(out, acc)
  *     dot(acc, values, weights) */
 #ifndef EQ_KERNELS_X86_TILE_H
 #define EQ_KERNELS_X86_TILE_H
@@ -21,38 +21,62 @@ typedef struct source {
     size_t count, steps, offset, stride; /* steps of a run */
 } source;
 
+/* acc += the products of a step: `rows` windows of `values` and the weights at w. */
+INLINE void multiply_step(const size_t vectors, const size_t rows, const value *values,
+                          size_t stride, const int8_t *w, vector acc[MAX_ROWS][MAX_VECTORS])
+{
+    vector weights[MAX_VECTORS];
+#pragma GCC unroll 4
+    for (size_t j = 0; j < vectors; j++)
+        weights[j] = load_weights(w + j * WEIGHT_BYTES);
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++) {
+        const vector x = broadcast(values + r * stride);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < vectors; j++)
+            acc[r][j] = dot(acc[r][j], x, weights[j]);
+    }
+}
+
+/* Small tiles add into WAYS accumulators in turns, so that products do not wait for each other. */
+enum { WAYS = 4, SMALL_TILE = 4 };
+
 INLINE void tile(const size_t vectors, const size_t rows, const source *from, const int8_t *w,
                  const int32_t *constants, const int32_t *start, int32_t *out)
 {
-    const size_t stride = from->stride;
-    vector acc[MAX_ROWS][MAX_VECTORS];
+    const size_t stride = from->stride, size = vectors * WEIGHT_BYTES;
+    const size_t ways = vectors * rows <= SMALL_TILE ? WAYS : 1;
+    vector acc[WAYS][MAX_ROWS][MAX_VECTORS];
 #pragma GCC unroll 12
     for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++)
-            acc[r][j] =
+        for (size_t j = 0; j < vectors; j++) {
+            acc[0][r][j] =
                 load_start(constants + (CONSTANTS * j + BIAS) * LANES, start ? start[r] : 0);
+#pragma GCC unroll 4
+            for (size_t i = 1; i < ways; i++)
+                acc[i][r][j] = no_sums();
+        }
     for (size_t i = 0; i < from->count; i++) {
         const value *values = from->runs[i] + from->offset;
-        for (size_t k = from->steps; k > 0; k--, values += STEP, w += vectors * WEIGHT_BYTES) {
-            vector weights[MAX_VECTORS];
+        size_t k = from->steps;
+        for (; ways > 1 && k >= WAYS; k -= WAYS, values += WAYS * STEP, w += WAYS * size)
 #pragma GCC unroll 4
-            for (size_t j = 0; j < vectors; j++)
-                weights[j] = load_weights(w + j * WEIGHT_BYTES);
-#pragma GCC unroll 12
-            for (size_t r = 0; r < rows; r++) {
-                const vector x = broadcast(values + r * stride);
-#pragma GCC unroll 4
-                for (size_t j = 0; j < vectors; j++)
-                    acc[r][j] = dot(acc[r][j], x, weights[j]);
-            }
-        }
+            for (size_t way = 0; way < WAYS; way++)
+                multiply_step(vectors, rows, values + way * STEP, stride, w + way * size, acc[way]);
+        for (; k > 0; k--, values += STEP, w += size)
+            multiply_step(vectors, rows, values, stride, w, acc[0]);
     }
 #pragma GCC unroll 12
     for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++)
-            store_sums(out + (r * vectors + j) * LANES, acc[r][j]);
+        for (size_t j = 0; j < vectors; j++) {
+            vector sum = acc[0][r][j];
+#pragma GCC unroll 4
+            for (size_t i = 1; i < ways; i++)
+                sum = add_sums(sum, acc[i][r][j]);
+            store_sums(out + (r * vectors + j) * LANES, sum);
+        }
 }
 
 typedef void tile_function(const source *from, const int8_t *w, const int32_t *constants,

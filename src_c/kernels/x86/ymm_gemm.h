@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * gemm by 256-bit vectors in tiles of up to 6 x 16 accumulators: 12 of 16 registers. Around what
- * the including file defines: `value`, STEP, SLACK, copy_values, sum_values (see gemm.h), and
+ * the including file defines: `value`, STEP, SLACK, copy_values, (see gemm.h), and
  *
+ *     SUMMED, sum_vector(v)  int32 parts of the sum of so many values
  *     load_weights(w)      STEP weights of 8 channels
  *     WEIGHT_BYTES         of these
  *     broadcast(panel)     STEP values in every lane
@@ -18,6 +19,16 @@ typedef __m256i vector;
 INLINE vector load_start(const int32_t *bias, int32_t start)
 {
     return _mm256_add_epi32(load_ymm(bias), _mm256_set1_epi32(start));
+}
+
+INLINE vector no_sums(void)
+{
+    return _mm256_setzero_si256();
+}
+
+INLINE vector add_sums(vector a, vector b)
+{
+    return _mm256_add_epi32(a, b);
 }
 
 INLINE void store_sums(int32_t *out, vector acc)
@@ -51,6 +62,24 @@ static TARGET void finish(size_t vectors, size_t rows, int32_t path, const eq_ch
         finish_rows(2, rows, path, p, channel, constants, acc, y, y_stride, count);
     else
         finish_rows(1, rows, path, p, channel, constants, acc, y, y_stride, count);
+}
+
+/* sums[r] += the sum of n values of row r */
+static TARGET void sum_values(size_t rows, size_t stride, size_t n, const value *v, int32_t *sums)
+{
+    for (size_t r = 0; r < rows; r++, v += stride) {
+        const size_t whole = n / SUMMED * SUMMED;
+        __m256i sum = _mm256_setzero_si256();
+        int32_t rest = 0;
+        for (size_t i = 0; i < whole; i += SUMMED)
+            sum = _mm256_add_epi32(sum, sum_vector(v + i));
+        for (size_t i = whole; i < n; i++)
+            rest += v[i];
+        const __m128i half =
+            _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+        const __m128i pair = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4E));
+        sums[r] += rest + _mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 0xB1)));
+    }
 }
 
 #include "kernels/x86/gemm.h"
