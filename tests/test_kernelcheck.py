@@ -29,7 +29,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("kernelcheck") / "kernelcheck"
     sources = [*(ROOT / "tests" / "kernelcheck").glob("*.c"), *(ROOT / "src_c").rglob("*.c")]
     include = [f"-I{ROOT / 'src_c'}", f"-I{ROOT / 'src_c' / 'include'}"]
-    words = [*COMPILER, "-O2", *include, *map(str, sorted(sources)), "-o", str(path)]
+    words = [*COMPILER, "-O2", "-pthread", *include, *map(str, sorted(sources)), "-o", str(path)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return path

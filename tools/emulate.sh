@@ -36,7 +36,7 @@ build() {
     shift
     # shellcheck disable=SC2086
     for static in -static ''; do
-        $compiler -O2 -Isrc_c -Isrc_c/include $static "$@" $objects -o "$out/$name" \
+        $compiler -O2 -pthread -Isrc_c -Isrc_c/include $static "$@" $objects -o "$out/$name" \
             2>"$out/stderr.txt" && return
     done
     cat "$out/stderr.txt" >&2
