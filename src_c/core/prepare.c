@@ -68,9 +68,9 @@ static uint64_t estimate_work(const eq_model *m, const eq_node *node)
 {
     const size_t slot = node->def->slot;
     const uint32_t isa = slot == EQ_NO_SLOT ? 0 : m->kernels.isa_of[slot - 1];
-    const uint64_t y = eq_elements(eq_out(node));
+    const uint64_t x = eq_elements(eq_arg(node, 0)), y = eq_elements(eq_out(node));
     if (node->def->pack == NULL)
-        return isa == EQ_ISA_scalar ? y * 2 : y / 8;
+        return isa == EQ_ISA_scalar ? (x > y ? x : y) * 2 : (x > y ? x : y) / 8;
     const eq_file_tensor *w = eq_arg(node, 1);
     const uint64_t weights = eq_elements(w);
     const bool depthwise = slot == EQ_SLOT(depthwise);

@@ -645,9 +645,9 @@ static size_t depthwise_pack(const eq_node *node, void *packed)
     const size_t size = node->kernels->depthwise_pack(&d, NULL);
     if (packed != NULL) {
         void *weights = (uint8_t *)packed + DEPTHWISE_HEAD;
-        depthwise_layer *layer = packed;
-        *layer = (depthwise_layer){d, window_of(node), node->kernels->depthwise_scratch(&d)};
-        layer->d.packed = size == 0 ? NULL : weights;
+        depthwise_layer *head = packed;
+        *head = (depthwise_layer){d, window_of(node), node->kernels->depthwise_scratch(&d)};
+        head->d.packed = size == 0 ? NULL : weights;
         if (size > 0)
             node->kernels->depthwise_pack(&d, weights);
     }
@@ -663,11 +663,11 @@ static size_t depthwise_units(const eq_node *node)
 static void depthwise_run(const eq_node *node, size_t first, size_t end)
 {
     const eq_conv_params *p = node->params;
-    const depthwise_layer *layer = node->packed;
-    const eq_depthwise *d = &layer->d;
-    const window *v = &layer->v;
+    const depthwise_layer *head = node->packed;
+    const eq_depthwise *d = &head->d;
+    const window *v = &head->v;
     const size_t row = d->width * v->depth, pixels = (size_t)v->out_width;
-    const int8_t **rows = (const int8_t **)(void *)(node->scratch + layer->rows);
+    const int8_t **rows = (const int8_t **)(void *)(node->scratch + head->rows);
     const int8_t *x = eq_arg_data(node, 0);
     int8_t *y = (int8_t *)eq_out_data(node) + first * pixels * d->channels;
 

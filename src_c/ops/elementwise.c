@@ -99,12 +99,34 @@ static void run_short_rows(const eq_node *node, row_plan long_row, row_function 
     }
 }
 
-static void run_rows(const eq_node *node, row_function *row)
+/* So many elements are worth a thread of their own. */
+enum { UNIT = 4096 };
+
+static size_t element_units(const eq_node *node)
+{
+    return (eq_elements(eq_out(node)) + UNIT - 1) / UNIT;
+}
+
+/* Broadcasts are not split. */
+static size_t row_units(const eq_node *node)
+{
+    row_plan plan;
+    plan_rows(node, &plan);
+    return plan.walk.rank == 0 ? element_units(node) : 1;
+}
+
+static void run_rows(const eq_node *node, size_t first, size_t end, row_function *row)
 {
     const int8_t *x1 = eq_arg_data(node, 0), *x2 = eq_arg_data(node, 1);
     int8_t *y = eq_out_data(node);
     row_plan plan;
     plan_rows(node, &plan);
+    if (plan.walk.rank == 0) {
+        const size_t at = first * UNIT, stop = end * UNIT < plan.n ? end * UNIT : plan.n;
+        plan.n = stop - at;
+        row(node, &plan, x1 + at * plan.step1, x2 + at * plan.step2, y + at);
+        return;
+    }
     eq_walk *walk = &plan.walk;
     const size_t n = plan.n, rows = walk->rank > 0 ? walk->size[walk->rank - 1] : 1;
     if (rows > 1 && n <= TILE / 4) {
@@ -176,9 +198,9 @@ static void add_row(const eq_node *node, const row_plan *plan, const int8_t *x1,
     node->kernels->add(plan->n, x1, plan->step1, x2, plan->step2, y, node->params);
 }
 
-static void run_add(const eq_node *node)
+static void run_add(const eq_node *node, size_t first, size_t end)
 {
-    run_rows(node, add_row);
+    run_rows(node, first, end, add_row);
 }
 
 const eq_op_def eq_op_add = {
@@ -186,7 +208,8 @@ const eq_op_def eq_op_add = {
     .max_inputs = 2,
     .inplace = true,
     .validate = validate_add,
-    .run = run_add,
+    .units = row_units,
+    .run_units = run_add,
     .path = row_path,
     .slot = EQ_SLOT(add),
 };
@@ -210,9 +233,9 @@ static void mul_row(const eq_node *node, const row_plan *plan, const int8_t *x1,
     node->kernels->mul(plan->n, x1, plan->step1, x2, plan->step2, y, node->params);
 }
 
-static void run_mul(const eq_node *node)
+static void run_mul(const eq_node *node, size_t first, size_t end)
 {
-    run_rows(node, mul_row);
+    run_rows(node, first, end, mul_row);
 }
 
 const eq_op_def eq_op_mul = {
@@ -220,7 +243,8 @@ const eq_op_def eq_op_mul = {
     .max_inputs = 2,
     .inplace = true,
     .validate = validate_mul,
-    .run = run_mul,
+    .units = row_units,
+    .run_units = run_mul,
     .path = row_path,
     .slot = EQ_SLOT(mul),
 };
@@ -233,9 +257,9 @@ static void maximum_row(const eq_node *node, const row_plan *plan, const int8_t 
     node->kernels->maximum(plan->n, x1, plan->step1, x2, plan->step2, y);
 }
 
-static void run_maximum(const eq_node *node)
+static void run_maximum(const eq_node *node, size_t first, size_t end)
 {
-    run_rows(node, maximum_row);
+    run_rows(node, first, end, maximum_row);
 }
 
 const eq_op_def eq_op_maximum = {
@@ -243,7 +267,8 @@ const eq_op_def eq_op_maximum = {
     .max_inputs = 2,
     .inplace = true,
     .validate = check_broadcast,
-    .run = run_maximum,
+    .units = row_units,
+    .run_units = run_maximum,
     .path = row_path,
     .slot = EQ_SLOT(maximum),
 };
@@ -254,9 +279,9 @@ static void minimum_row(const eq_node *node, const row_plan *plan, const int8_t 
     node->kernels->minimum(plan->n, x1, plan->step1, x2, plan->step2, y);
 }
 
-static void run_minimum(const eq_node *node)
+static void run_minimum(const eq_node *node, size_t first, size_t end)
 {
-    run_rows(node, minimum_row);
+    run_rows(node, first, end, minimum_row);
 }
 
 const eq_op_def eq_op_minimum = {
@@ -264,7 +289,8 @@ const eq_op_def eq_op_minimum = {
     .max_inputs = 2,
     .inplace = true,
     .validate = check_broadcast,
-    .run = run_minimum,
+    .units = row_units,
+    .run_units = run_minimum,
     .path = row_path,
     .slot = EQ_SLOT(minimum),
 };
@@ -289,9 +315,9 @@ static void prelu_row(const eq_node *node, const row_plan *plan, const int8_t *x
     node->kernels->prelu(plan->n, x1, plan->step1, x2, plan->step2, y, node->params);
 }
 
-static void run_prelu(const eq_node *node)
+static void run_prelu(const eq_node *node, size_t first, size_t end)
 {
-    run_rows(node, prelu_row);
+    run_rows(node, first, end, prelu_row);
 }
 
 const eq_op_def eq_op_prelu = {
@@ -299,7 +325,8 @@ const eq_op_def eq_op_prelu = {
     .max_inputs = 2,
     .inplace = true,
     .validate = validate_prelu,
-    .run = run_prelu,
+    .units = row_units,
+    .run_units = run_prelu,
     .path = row_path,
     .slot = EQ_SLOT(prelu),
 };
@@ -316,11 +343,13 @@ static eq_status validate_lut(const eq_node *node)
     return eq_check_ref(node, "table", p->table, 256, 1);
 }
 
-static void run_lut(const eq_node *node)
+static void run_lut(const eq_node *node, size_t first, size_t end)
 {
     const eq_lut_params *p = node->params;
-    node->kernels->lut(eq_elements(eq_out(node)), eq_arg_data(node, 0), eq_out_data(node),
-                       eq_ref_data(node, p->table));
+    const size_t count = eq_elements(eq_out(node)), at = first * UNIT;
+    const size_t stop = end * UNIT < count ? end * UNIT : count;
+    node->kernels->lut(stop - at, (const int8_t *)eq_arg_data(node, 0) + at,
+                       (int8_t *)eq_out_data(node) + at, eq_ref_data(node, p->table));
 }
 
 const eq_op_def eq_op_lut = {
@@ -328,7 +357,8 @@ const eq_op_def eq_op_lut = {
     .max_inputs = 1,
     .inplace = true,
     .validate = validate_lut,
-    .run = run_lut,
+    .units = element_units,
+    .run_units = run_lut,
     .why = "all elements in one call",
     .slot = EQ_SLOT(lut),
 };

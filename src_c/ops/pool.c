@@ -114,13 +114,21 @@ static void pool_row(const eq_node *node, eq_pool *pool, pool_kernel *kernel, co
     }
 }
 
-static void run_pool(const eq_node *node, pool_kernel *kernel, int8_t *columns)
+/* A unit is an output row. */
+static size_t pool_units(const eq_node *node)
+{
+    return eq_count(eq_out(node), 0, 2);
+}
+
+static void run_pool(const eq_node *node, size_t first, size_t end, pool_kernel *kernel,
+                     int8_t *columns)
 {
     const eq_pool_params *p = node->params;
     const eq_file_tensor *xt = eq_arg(node, 0), *yt = eq_out(node);
     const size_t channels = (size_t)xt->dims[3], row = (size_t)xt->dims[2] * channels;
     const int8_t *x = eq_arg_data(node, 0);
-    int8_t *y = eq_out_data(node);
+    const size_t height = (size_t)yt->dims[1], out_row = (size_t)yt->dims[2] * channels;
+    int8_t *y = (int8_t *)eq_out_data(node) + first * out_row;
     eq_pool pool = {
         .channels = channels,
         .row_stride = row,
@@ -129,21 +137,20 @@ static void run_pool(const eq_node *node, pool_kernel *kernel, int8_t *columns)
         .act_max = p->act_max,
         .offset = p->offset,
     };
-    for (int32_t n = 0; n < xt->dims[0]; n++, x += (size_t)xt->dims[1] * row) {
-        for (int32_t oy = 0; oy < yt->dims[1]; oy++, y += (size_t)yt->dims[2] * channels) {
-            const span rows = window(oy, p->stride_h, p->pad_top, p->kernel_h, xt->dims[1]);
-            const int8_t *from = x + (size_t)rows.first * row;
-            pool.rows = (size_t)(rows.end - rows.first);
-            if (columns != NULL) {
-                eq_pool tall = pool;
-                tall.channels = row;
-                tall.cols = 1;
-                kernel(&tall, 1, from, columns);
-                from = columns;
-                pool.rows = 1;
-            }
-            pool_row(node, &pool, kernel, from, y);
+    for (; first < end; first++, y += out_row) {
+        const span rows =
+            window((int64_t)(first % height), p->stride_h, p->pad_top, p->kernel_h, xt->dims[1]);
+        const int8_t *from = x + (first / height * (size_t)xt->dims[1] + (size_t)rows.first) * row;
+        pool.rows = (size_t)(rows.end - rows.first);
+        if (columns != NULL) {
+            eq_pool tall = pool;
+            tall.channels = row;
+            tall.cols = 1;
+            kernel(&tall, 1, from, columns);
+            from = columns;
+            pool.rows = 1;
         }
+        pool_row(node, &pool, kernel, from, y);
     }
 }
 
@@ -160,15 +167,15 @@ static size_t max_pool_scratch(const eq_node *node)
     return by_columns(node->params) ? eq_count(eq_arg(node, 0), 2, 4) : 0;
 }
 
-static void run_max_pool(const eq_node *node)
+static void run_max_pool(const eq_node *node, size_t first, size_t end)
 {
-    run_pool(node, node->kernels->max_pool,
+    run_pool(node, first, end, node->kernels->max_pool,
              by_columns(node->params) ? (int8_t *)node->scratch : NULL);
 }
 
-static void run_average_pool(const eq_node *node)
+static void run_average_pool(const eq_node *node, size_t first, size_t end)
 {
-    run_pool(node, node->kernels->average_pool, NULL);
+    run_pool(node, first, end, node->kernels->average_pool, NULL);
 }
 
 const eq_op_def eq_op_max_pool_2d = {
@@ -176,7 +183,8 @@ const eq_op_def eq_op_max_pool_2d = {
     .max_inputs = 1,
     .validate = validate_max_pool,
     .scratch = max_pool_scratch,
-    .run = run_max_pool,
+    .units = pool_units,
+    .run_units = run_max_pool,
     .why = "a call an output pixel, pointers to its window",
     .slot = EQ_SLOT(max_pool),
 };
@@ -184,7 +192,8 @@ const eq_op_def eq_op_average_pool_2d = {
     .min_inputs = 1,
     .max_inputs = 1,
     .validate = validate_average_pool,
-    .run = run_average_pool,
+    .units = pool_units,
+    .run_units = run_average_pool,
     .why = "a call an output pixel, pointers to its window",
     .slot = EQ_SLOT(average_pool),
 };

@@ -76,25 +76,31 @@ static eq_status validate_bilinear(const eq_node *node)
     return check_scale(node, "scale_w", p->scale_w, x->dims[2], y->dims[2]);
 }
 
-static void run_bilinear(const eq_node *node)
+/* A unit is an output row. */
+static size_t resize_units(const eq_node *node)
+{
+    return eq_count(eq_out(node), 0, 2);
+}
+
+static void run_bilinear(const eq_node *node, size_t first, size_t end)
 {
     const eq_resize_params *p = node->params;
     const eq_file_tensor *xt = eq_arg(node, 0), *yt = eq_out(node);
     const size_t width = (size_t)xt->dims[2], channels = (size_t)xt->dims[3];
     const int8_t *x = eq_arg_data(node, 0);
-    int8_t *y = eq_out_data(node);
-    for (int32_t n = 0; n < xt->dims[0]; n++, x += eq_count(xt, 1, 4)) {
-        for (int32_t oy = 0; oy < yt->dims[1]; oy++) {
-            const sample row = sample_at(oy, p->scale_h, p->half_pixel, xt->dims[1]);
-            for (int32_t ox = 0; ox < yt->dims[2]; ox++, y += channels) {
-                const sample col = sample_at(ox, p->scale_w, p->half_pixel, xt->dims[2]);
-                const int8_t *pixels[4];
-                int32_t w[4];
-                corners(x, width, channels, row.index, col.index, pixels);
-                for (size_t i = 0; i < 4; i++)
-                    w[i] = row.weight[i & 1] * col.weight[i >> 1];
-                node->kernels->bilinear(channels, pixels, w, y);
-            }
+    const size_t height = (size_t)yt->dims[1], image = eq_count(xt, 1, 4);
+    int8_t *y = (int8_t *)eq_out_data(node) + first * eq_count(yt, 2, 4);
+    for (; first < end; first++) {
+        const int32_t oy = (int32_t)(first % height);
+        const sample row = sample_at(oy, p->scale_h, p->half_pixel, xt->dims[1]);
+        for (int32_t ox = 0; ox < yt->dims[2]; ox++, y += channels) {
+            const sample col = sample_at(ox, p->scale_w, p->half_pixel, xt->dims[2]);
+            const int8_t *pixels[4];
+            int32_t w[4];
+            corners(x + first / height * image, width, channels, row.index, col.index, pixels);
+            for (size_t i = 0; i < 4; i++)
+                w[i] = row.weight[i & 1] * col.weight[i >> 1];
+            node->kernels->bilinear(channels, pixels, w, y);
         }
     }
 }
@@ -103,7 +109,8 @@ const eq_op_def eq_op_resize_bilinear = {
     .min_inputs = 1,
     .max_inputs = 1,
     .validate = validate_bilinear,
-    .run = run_bilinear,
+    .units = resize_units,
+    .run_units = run_bilinear,
     .why = "a call an output pixel, from four input pixels",
     .slot = EQ_SLOT(bilinear),
 };
@@ -286,23 +293,22 @@ static void blend_pixel(const eq_kernels *kernels, size_t channels, const int8_t
     }
 }
 
-static void run_bilinear_u8(const eq_node *node)
+static void run_bilinear_u8(const eq_node *node, size_t first, size_t end)
 {
     const eq_resize_u8_params *p = node->params;
     const eq_file_tensor *xt = eq_arg(node, 0), *yt = eq_out(node);
     const eq_resize_tap *rows = eq_ref_data(node, p->rows), *cols = eq_ref_data(node, p->cols);
     const size_t width = (size_t)xt->dims[2], channels = (size_t)xt->dims[3];
     const int8_t *x = eq_arg_data(node, 0);
-    int8_t *y = eq_out_data(node);
-    for (int32_t n = 0; n < xt->dims[0]; n++, x += eq_count(xt, 1, 4)) {
-        for (int32_t oy = 0; oy < yt->dims[1]; oy++) {
-            const blend row = blend_at(&rows[oy]);
-            for (int32_t ox = 0; ox < yt->dims[2]; ox++, y += channels) {
-                const blend col = blend_at(&cols[ox]);
-                const int8_t *pixels[4];
-                corners(x, width, channels, row.index, col.index, pixels);
-                blend_pixel(node->kernels, channels, pixels, &row, &col, y);
-            }
+    const size_t height = (size_t)yt->dims[1], image = eq_count(xt, 1, 4);
+    int8_t *y = (int8_t *)eq_out_data(node) + first * eq_count(yt, 2, 4);
+    for (; first < end; first++) {
+        const blend row = blend_at(&rows[first % height]);
+        for (int32_t ox = 0; ox < yt->dims[2]; ox++, y += channels) {
+            const blend col = blend_at(&cols[ox]);
+            const int8_t *pixels[4];
+            corners(x + first / height * image, width, channels, row.index, col.index, pixels);
+            blend_pixel(node->kernels, channels, pixels, &row, &col, y);
         }
     }
 }
@@ -311,7 +317,8 @@ const eq_op_def eq_op_resize_bilinear_u8 = {
     .min_inputs = 1,
     .max_inputs = 1,
     .validate = validate_bilinear_u8,
-    .run = run_bilinear_u8,
+    .units = resize_units,
+    .run_units = run_bilinear_u8,
     .why = "a call an output pixel; unsure ones again by exact float32 steps",
     .slot = EQ_SLOT(bilinear_u8),
 };
@@ -340,7 +347,7 @@ static eq_status validate_nearest(const eq_node *node)
     return check_indices(node, "cols", p->cols, x->dims[2], y->dims[2]);
 }
 
-static void run_nearest(const eq_node *node)
+static void run_nearest(const eq_node *node, size_t first, size_t end)
 {
     const eq_resize_nearest_params *p = node->params;
     const eq_file_tensor *xt = eq_arg(node, 0), *yt = eq_out(node);
@@ -348,17 +355,17 @@ static void run_nearest(const eq_node *node)
     const size_t pixel = (size_t)xt->dims[3] * eq_dtype_size(xt->dtype);
     const size_t row_bytes = (size_t)xt->dims[2] * pixel, out_bytes = (size_t)yt->dims[2] * pixel;
     const uint8_t *x = eq_arg_data(node, 0);
-    uint8_t *y = eq_out_data(node);
-    for (int32_t n = 0; n < xt->dims[0]; n++, x += (size_t)xt->dims[1] * row_bytes) {
-        for (int32_t oy = 0; oy < yt->dims[1]; oy++, y += out_bytes) {
-            if (oy > 0 && rows[oy] == rows[oy - 1]) {
-                memcpy(y, y - out_bytes, out_bytes);
-                continue;
-            }
-            const uint8_t *row = x + rows[oy] * row_bytes;
-            for (size_t ox = 0; ox < (size_t)yt->dims[2]; ox++)
-                memcpy(y + ox * pixel, row + cols[ox] * pixel, pixel);
+    const size_t height = (size_t)yt->dims[1], image = (size_t)xt->dims[1] * row_bytes;
+    uint8_t *y = (uint8_t *)eq_out_data(node) + first * out_bytes;
+    for (size_t r = first; r < end; r++, y += out_bytes) {
+        const size_t oy = r % height;
+        if (oy > 0 && r > first && rows[oy] == rows[oy - 1]) {
+            memcpy(y, y - out_bytes, out_bytes);
+            continue;
         }
+        const uint8_t *row = x + r / height * image + rows[oy] * row_bytes;
+        for (size_t ox = 0; ox < (size_t)yt->dims[2]; ox++)
+            memcpy(y + ox * pixel, row + cols[ox] * pixel, pixel);
     }
 }
 
@@ -366,6 +373,7 @@ const eq_op_def eq_op_resize_nearest = {
     .min_inputs = 1,
     .max_inputs = 1,
     .validate = validate_nearest,
-    .run = run_nearest,
+    .units = resize_units,
+    .run_units = run_nearest,
     .why = "copies pixels",
 };

@@ -35,15 +35,21 @@ static eq_status validate_softmax(const eq_node *node)
     return check_exp_table(node, p->exp_table);
 }
 
-static void run_softmax(const eq_node *node)
+static size_t row_units(const eq_node *node)
+{
+    const eq_file_tensor *shape = eq_out(node);
+    return eq_count(shape, 0, shape->rank - 1u);
+}
+
+static void run_softmax(const eq_node *node, size_t first, size_t end)
 {
     const eq_softmax_params *p = node->params;
     const eq_file_tensor *shape = eq_out(node);
     const int8_t *x = eq_arg_data(node, 0);
     int8_t *y = eq_out_data(node);
     const int32_t *exp_table = eq_ref_data(node, p->exp_table);
-    const size_t n = (size_t)shape->dims[shape->rank - 1], rows = eq_elements(shape) / n;
-    for (size_t r = 0; r < rows; r++)
+    const size_t n = (size_t)shape->dims[shape->rank - 1];
+    for (size_t r = first; r < end; r++)
         node->kernels->softmax(n, x + r * n, y + r * n, exp_table);
 }
 
@@ -52,7 +58,8 @@ const eq_op_def eq_op_softmax = {
     .max_inputs = 1,
     .inplace = true,
     .validate = validate_softmax,
-    .run = run_softmax,
+    .units = row_units,
+    .run_units = run_softmax,
     .why = "a call a row",
     .slot = EQ_SLOT(softmax),
 };
@@ -74,7 +81,7 @@ static eq_status validate_log_softmax(const eq_node *node)
     return eq_check_multiplier(node, "reverse_m", p->reverse_m, p->reverse_e);
 }
 
-static void run_log_softmax(const eq_node *node)
+static void run_log_softmax(const eq_node *node, size_t first, size_t end)
 {
     const eq_log_softmax_params *p = node->params;
     const eq_file_tensor *shape = eq_out(node);
@@ -82,8 +89,8 @@ static void run_log_softmax(const eq_node *node)
     int8_t *y = eq_out_data(node);
     const int32_t *exp_table = eq_ref_data(node, p->exp_table);
     const int32_t *diff_table = eq_ref_data(node, p->diff_table);
-    const size_t n = (size_t)shape->dims[shape->rank - 1], rows = eq_elements(shape) / n;
-    for (size_t r = 0; r < rows; r++)
+    const size_t n = (size_t)shape->dims[shape->rank - 1];
+    for (size_t r = first; r < end; r++)
         node->kernels->log_softmax(n, x + r * n, y + r * n, exp_table, diff_table, p);
 }
 
@@ -92,7 +99,8 @@ const eq_op_def eq_op_log_softmax = {
     .max_inputs = 1,
     .inplace = true,
     .validate = validate_log_softmax,
-    .run = run_log_softmax,
+    .units = row_units,
+    .run_units = run_log_softmax,
     .why = "a call a row",
     .slot = EQ_SLOT(log_softmax),
 };

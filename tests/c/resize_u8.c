@@ -122,7 +122,7 @@ int main(int argc, char **argv)
     };
     const uint32_t args[2] = {0, 1};
     eq_kernels kernels;
-    eq_kernels_fill_scalar(&scalar);
+    eq_kernels_fill_scalar(&scalar, 0);
     kernels = scalar;
     kernels.bilinear_u8 = counting_bilinear_u8;
     const eq_node node = {.op = &op, .params = &params, .tensors = tensors, .args = args,
@@ -138,7 +138,7 @@ int main(int argc, char **argv)
             printf("case %ld refused: %s\n", n, eq_last_error());
             return 1;
         }
-        eq_op_resize_bilinear_u8.run(&node);
+        eq_op_resize_bilinear_u8.run_units(&node, 0, OUT);
         for (size_t i = 0; i < OUT * OUT * CHANNELS; i++) {
             const eq_resize_tap *row = &taps[i / (OUT * CHANNELS)];
             const eq_resize_tap *col = &taps[OUT + i / CHANNELS % OUT];
