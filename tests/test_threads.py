@@ -57,6 +57,14 @@ def batch(net: Net) -> None:
     net.output(net.conv(y, 40, k=2, stride=2, padding="VALID"))
 
 
+def maps(net: Net) -> None:
+    """Ops without weights: elementwise, tables, pools, resizing."""
+    x = net.input((2, 40, 44, 24))
+    y = net.binary("MUL", net.add(x, net.logistic(x)), x)
+    y = net.max_pool(net.upsample(y), k=3, stride=1)
+    net.output(net.max_pool(y, k=2, stride=2))
+
+
 def built(make: Callable[[Net], None]) -> edgeq.Model:
     net = Net(np.random.default_rng(5))
     make(net)
@@ -81,7 +89,7 @@ def bytes_of(session: edgeq.Session, seed: int = 0) -> list[bytes]:
 
 
 @pytest.mark.parametrize("isa", ["scalar", None])
-@pytest.mark.parametrize("make", [windows, channels, batch])
+@pytest.mark.parametrize("make", [windows, channels, batch, maps])
 def test_same_bytes(
     make: Callable[[Net], None], isa: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

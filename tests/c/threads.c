@@ -90,7 +90,7 @@ static void count_slowly(void *context, uint32_t worker, size_t first, size_t en
 static void test_pool_of(uint32_t threads)
 {
     const eq_session_options options = with_threads(threads);
-    eq_pool *pool = eq_pool_create_in(malloc(eq_pool_size(threads)), &options);
+    eq_thread_pool *pool = eq_pool_create_in(malloc(eq_pool_size(threads)), &options);
     uint32_t random = threads;
     for (int i = 0; i < 2000; i++) {
         count c = {threads, {0}, {false}};
