@@ -99,12 +99,99 @@ TILES_TO_6(4)
 TILES_TO_12(2)
 TILES_TO_12(1)
 
+/* ---- layers of at most 16 channels: a broadcast of 8 values serves two vectors of 8 channels, of
+ * which each has two lanes. Broadcasts are what such a layer waits for. */
+
+static size_t pairs_of(const eq_gemm *g)
+{
+    return g->channels <= 8 ? 1 : g->channels <= 16 ? 2 : 0;
+}
+
+INLINE void multiply_pair(const size_t vectors, const size_t rows, const uint8_t *values,
+                          size_t stride, const int8_t *w, vector acc[MAX_ROWS][2])
+{
+    const vector w0 = load_weights(w), w1 = vectors > 1 ? load_weights(w + WEIGHT_BYTES) : w0;
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++) {
+        int64_t eight;
+        memcpy(&eight, values + r * stride, sizeof eight);
+        const vector x = _mm512_set1_epi64(eight);
+        acc[r][0] = dot(acc[r][0], x, w0);
+        if (vectors > 1)
+            acc[r][1] = dot(acc[r][1], x, w1);
+    }
+}
+
+/* The two lanes of each channel added: channels 0 ... 7 of a, then those of b. */
+INLINE vector join_pairs(vector a, vector b)
+{
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    a = _mm512_add_epi32(a, _mm512_srli_epi64(a, 32));
+    b = _mm512_add_epi32(b, _mm512_srli_epi64(b, 32));
+    return _mm512_permutex2var_epi32(a, even, b);
+}
+
+INLINE void pair_tile(const size_t vectors, const size_t rows, const source *from, const int8_t *w,
+                      const int32_t *constants, const int32_t *start, int32_t *out)
+{
+    const size_t stride = from->stride, size = vectors * WEIGHT_BYTES;
+    const bool two_ways = rows <= 3;
+    vector acc[MAX_ROWS][2], other[MAX_ROWS][2];
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++)
+        acc[r][0] = acc[r][1] = other[r][0] = other[r][1] = no_sums();
+    for (size_t i = 0; i < from->count; i++) {
+        const uint8_t *values = from->runs[i] + from->offset;
+        size_t k = from->steps;
+        for (; two_ways && k >= 2; k -= 2, values += 4 * STEP, w += 2 * size) {
+            multiply_pair(vectors, rows, values, stride, w, acc);
+            multiply_pair(vectors, rows, values + 2 * STEP, stride, w + size, other);
+        }
+        for (; k > 0; k--, values += 2 * STEP, w += size)
+            multiply_pair(vectors, rows, values, stride, w, acc);
+    }
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++) {
+        vector a = acc[r][0], b = acc[r][1];
+        if (two_ways) {
+            a = add_sums(a, other[r][0]);
+            b = add_sums(b, other[r][1]);
+        }
+        const vector bias = load_start(constants + BIAS * LANES, start ? start[r] : 0);
+        store_sums(out + r * LANES, add_sums(bias, join_pairs(a, b)));
+    }
+}
+
+#define PAIR_TILE(v, r) \
+    static TARGET void pair_tile_##v##_##r(const source *from, const int8_t *w, \
+                                           const int32_t *constants, const int32_t *start, \
+                                           int32_t *out) \
+    { \
+        pair_tile(v, r, from, w, constants, start, out); \
+    }
+#define PAIR_TILES(v) \
+    PAIR_TILE(v, 1) \
+    PAIR_TILE(v, 2) PAIR_TILE(v, 3) PAIR_TILE(v, 4) PAIR_TILE(v, 5) PAIR_TILE(v, 6) \
+        PAIR_TILE(v, 7) PAIR_TILE(v, 8) PAIR_TILE(v, 9) PAIR_TILE(v, 10) PAIR_TILE(v, 11) \
+            PAIR_TILE(v, 12)
+PAIR_TILES(1)
+PAIR_TILES(2)
+#define PAIR_NAMES(v) \
+    pair_tile_##v##_1, pair_tile_##v##_2, pair_tile_##v##_3, pair_tile_##v##_4, pair_tile_##v##_5, \
+        pair_tile_##v##_6, pair_tile_##v##_7, pair_tile_##v##_8, pair_tile_##v##_9, \
+        pair_tile_##v##_10, pair_tile_##v##_11, pair_tile_##v##_12
+
 static void multiply(size_t vectors, size_t rows, const source *from, const int8_t *w,
                      const int32_t *constants, const int32_t *start, int32_t *acc)
 {
     static tile_function *const tiles_1[] = {NAMES_TO_12(1)}, *const tiles_2[] = {NAMES_TO_12(2)},
                                 *const tiles_4[] = {NAMES_TO_6(4)};
-    tile_function *const *tiles = vectors == 4 ? tiles_4 : vectors == 2 ? tiles_2 : tiles_1;
+    static tile_function *const pairs[2][MAX_ROWS] = {{PAIR_NAMES(1)}, {PAIR_NAMES(2)}};
+    tile_function *const *tiles = from->pairs    ? pairs[from->pairs - 1]
+                                  : vectors == 4 ? tiles_4
+                                  : vectors == 2 ? tiles_2
+                                                 : tiles_1;
     tiles[rows - 1](from, w, constants, start, acc);
 }
 

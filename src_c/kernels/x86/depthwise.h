@@ -62,15 +62,22 @@ static int32_t weight_part(int32_t w, size_t set)
     return part;
 }
 
-/* How many parts the weights need. */
-static size_t weight_sets(const eq_depthwise *d)
+/* How many parts the weights of channels [first, end) need. */
+static size_t weight_sets(const eq_depthwise *d, size_t first, size_t end)
 {
-    const size_t count = d->kernel_h * d->kernel_w * d->channels;
+    const size_t taps = d->kernel_h * d->kernel_w;
     size_t sets = 1;
-    for (size_t i = 0; i < count; i++)
-        while (weight_part(d->w[i] - d->params.w_zero, sets) != 0)
-            sets++;
+    for (size_t t = 0; t < taps; t++)
+        for (size_t n = first; n < end; n++)
+            while (weight_part(d->w[t * d->channels + n] - d->params.w_zero, sets) != 0)
+                sets++;
     return sets;
+}
+
+/* Header, how many parts each group needs (a byte), groups. */
+static size_t groups_offset(size_t groups)
+{
+    return sizeof(packed_header) + round_up(groups, EQ_PACK_ALIGN);
 }
 
 static void pack_channel(const eq_depthwise *d, size_t n, size_t sets, weight *out, int32_t *sum)
@@ -109,17 +116,21 @@ static void pack_depthwise_group(const eq_depthwise *d, size_t first, size_t set
 
 static size_t depthwise_pack(const eq_depthwise *d, void *packed)
 {
-    const size_t sets = weight_sets(d), size = depthwise_group_size(d, sets);
-    const size_t groups = (d->channels + GROUP - 1) / GROUP;
+    const size_t sets = weight_sets(d, 0, d->channels), size = depthwise_group_size(d, sets);
+    const size_t groups = (d->channels + GROUP - 1) / GROUP, offset = groups_offset(groups);
     if (packed != NULL) {
         packed_header *header = packed;
-        memset(packed, 0, sizeof *header + groups * size);
+        uint8_t *used = (uint8_t *)(header + 1);
+        memset(packed, 0, offset + groups * size);
         header->path = requant_path(&d->params, d->channels);
         header->sets = (int32_t)sets;
-        for (size_t g = 0; g < groups; g++)
-            pack_depthwise_group(d, g * GROUP, sets, (uint8_t *)(header + 1) + g * size);
+        for (size_t g = 0; g < groups; g++) {
+            const size_t first = g * GROUP, end = first + GROUP;
+            used[g] = (uint8_t)weight_sets(d, first, end < d->channels ? end : d->channels);
+            pack_depthwise_group(d, first, sets, (uint8_t *)packed + offset + g * size);
+        }
     }
-    return sizeof(packed_header) + groups * size;
+    return offset + groups * size;
 }
 
 /* ---- running */
@@ -250,16 +261,16 @@ enum { PRODUCTS_3 = 3 * ((3 + ROWS - 1) / ROWS) };
 
 static TARGET void run_pixels(const group_job *job, size_t pixels, int8_t *y)
 {
-    if (job->products == PRODUCTS_3 && job->sets == 1)
-        run_group(PRODUCTS_3, 1, job, pixels, y);
+    if (job->products == PRODUCTS_3)
+        run_group(PRODUCTS_3, job->sets, job, pixels, y);
     else
         run_group(job->products, job->sets, job, pixels, y);
 }
 
 static TARGET void run_rest(const group_job *job, size_t size, size_t pixels, int8_t *y)
 {
-    if (job->products == PRODUCTS_3 && job->sets == 1)
-        run_groups(PRODUCTS_3, 1, job, size, pixels, y);
+    if (job->products == PRODUCTS_3)
+        run_groups(PRODUCTS_3, job->sets, job, size, pixels, y);
     else
         run_groups(job->products, job->sets, job, size, pixels, y);
 }
@@ -270,7 +281,9 @@ static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, siz
 {
     const packed_header *header = d->packed;
     const size_t sets = (size_t)header->sets, size = depthwise_group_size(d, sets);
-    const uint8_t *group = (const uint8_t *)(header + 1) + n / GROUP * size;
+    const size_t groups = (d->channels + GROUP - 1) / GROUP;
+    const uint8_t *used = (const uint8_t *)(header + 1) + n / GROUP;
+    const uint8_t *group = (const uint8_t *)header + groups_offset(groups) + n / GROUP * size;
     group_job job = {
         .p = &d->params,
         .stride = (shares_columns(d) ? d->stride : 0) * row_groups(d) * CHUNK_BYTES,
@@ -289,6 +302,7 @@ static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, siz
         run_rest(&job, size, rest, y + done * d->channels);
     }
     for (size_t c = 0; c < count; c += GROUP, group += size, columns += GROUP * 4) {
+        job.sets = *used++;
         job.columns = columns;
         job.constants = (const int32_t *)(const void *)group;
         job.channel = n + c;

@@ -4,6 +4,7 @@
  *
  *     LANES       int32 lanes of a vector
  *     STEP        window elements that a step of the inner loop takes
+ *     pairs_of(g) 0, or how many vectors hold the layer's channels in pairs of steps
  *     TARGET      the target attribute
  *     value       an element of the panel: uint8_t (x + 128) or int16_t (x - x_zero)
  *     copy_values(n, x, x_zero, out)          n elements into the panel; what lies behind them up
@@ -18,16 +19,22 @@
  *
  * A panel holds what a call needs of the input as values: for gemm the windows of its pixels, runs
  * padded with zeros to steps; for conv the input rows with their padding, in which the windows of
- * neighbouring pixels overlap. Weights are packed [step][vector][lane][STEP] int8. */
+ * neighbouring pixels overlap. Weights are packed [step][vector][lane][STEP] int8; in pairs of
+ * steps [pair][vector][channel][2 STEP], LANES / 2 channels a vector. */
 #ifndef EQ_KERNELS_X86_GEMM_H
 #define EQ_KERNELS_X86_GEMM_H
 
 #include "kernels/x86/pack.h"
 
+static size_t step_of(const eq_gemm *g)
+{
+    return pairs_of(g) ? 2 * STEP : STEP;
+}
+
 /* Window elements of a row, padding included. */
 static size_t row_values(const eq_gemm *g)
 {
-    return g->runs * round_up(g->length, STEP);
+    return g->runs * round_up(g->length, step_of(g));
 }
 
 /* Vectors of the group that begins where `left` channels are left. */
@@ -37,9 +44,17 @@ static size_t group_vectors(size_t left)
     return vectors >= MAX_VECTORS ? MAX_VECTORS : vectors >= 2 ? 2 : 1;
 }
 
+/* Bytes of the weights of a step. */
+static size_t step_size(const eq_gemm *g, size_t vectors)
+{
+    const size_t pairs = pairs_of(g);
+    return (pairs ? pairs : vectors) * LANES * STEP;
+}
+
 static size_t group_size(const eq_gemm *g, size_t vectors)
 {
-    return vectors * LANES * (CONSTANTS * sizeof(int32_t) + row_values(g));
+    return vectors * LANES * CONSTANTS * sizeof(int32_t)
+           + row_values(g) / step_of(g) * step_size(g, vectors);
 }
 
 /* The value of an input of 0, and of one equal to x_zero, in the panel. */
@@ -48,19 +63,18 @@ static int32_t value_offset(const eq_channel_params *p)
     return sizeof(value) == 1 ? 128 : -p->x_zero;
 }
 
-/* Filter n: its steps of STEP weights go to out + step * stride. The sum of the weights. */
+/* Filter n: its steps go to out + step * stride. The sum of the weights. */
 static int32_t pack_filter(const eq_gemm *g, size_t n, int8_t *out, size_t stride)
 {
     const int8_t *w = g->w + n * g->runs * g->length;
+    const size_t step = step_of(g);
     int32_t sum = 0;
     for (size_t r = 0; r < g->runs; r++, w += g->length)
-        for (size_t k = 0; k < g->length; k += STEP, out += stride) {
-            const size_t count = g->length - k < STEP ? g->length - k : STEP;
-            int8_t step[STEP] = {0};
-            memcpy(step, w + k, count);
-            memcpy(out, step, STEP);
-            for (size_t i = 0; i < STEP; i++)
-                sum += step[i];
+        for (size_t k = 0; k < g->length; k += step, out += stride) {
+            const size_t count = g->length - k < step ? g->length - k : step;
+            memcpy(out, w + k, count);
+            for (size_t i = 0; i < count; i++)
+                sum += w[k + i];
         }
     return sum;
 }
@@ -79,8 +93,9 @@ static void pack_group(const eq_gemm *g, size_t first, size_t vectors, uint8_t *
             const size_t n = first + channel_of(vectors, j, lane);
             uint32_t bias = 0;
             if (n < g->channels) {
+                const size_t place = pairs_of(g) ? (n - first) * 2 : j * LANES + lane;
                 const int32_t sum =
-                    pack_filter(g, n, weights + (j * LANES + lane) * STEP, vectors * LANES * STEP);
+                    pack_filter(g, n, weights + place * STEP, step_size(g, vectors));
                 bias = (p->bias ? (uint32_t)p->bias[n] : 0) - excess * (uint32_t)sum;
                 bias += excess * (uint32_t)p->w_zero * (uint32_t)(g->runs * g->length);
             }
@@ -125,7 +140,7 @@ static size_t gemm_scratch(const eq_gemm *g, size_t pixels)
 static TARGET void fill_panel(const eq_gemm *g, size_t pixels, const eq_windows *x, value *panel)
 {
     const int32_t x_zero = g->params.x_zero;
-    const size_t padded = round_up(g->length, STEP);
+    const size_t padded = round_up(g->length, step_of(g));
 
     if (x->step != 0) {
         const int8_t *in = x->x[0];
@@ -203,7 +218,8 @@ static TARGET void gemm(const eq_gemm *g, size_t pixels, size_t first, size_t en
     value *panel = (value *)(void *)(acc + TILE_ACCUMULATORS);
     int32_t *start = (int32_t *)(void *)((uint8_t *)panel + panel_size(g, pixels));
     const value *run = panel;
-    const source from = {.count = 1, .steps = row / STEP, .stride = row};
+    const source from = {
+        .count = 1, .steps = row / step_of(g), .stride = row, .pairs = pairs_of(g)};
 
     fill_panel(g, pixels, x, panel);
     if (header->row_sums)
@@ -223,7 +239,7 @@ static conv_layout layout_conv(const eq_conv *c, size_t height, size_t pixels)
 {
     conv_layout at;
     at.columns = (pixels - 1) * c->stride_w + (c->kernel_w - 1) * c->dilation_w + 1;
-    at.row = round_up(at.columns * c->depth + STEP, STEP);
+    at.row = round_up(at.columns * c->depth + step_of(&c->gemm), STEP);
     at.rows = (height - 1) * c->stride_h + (c->kernel_h - 1) * c->dilation_h + 1;
     const size_t panel = round_up((at.rows * at.row + SLACK) * sizeof(value), EQ_PACK_ALIGN);
     at.taps_at = TILE_ACCUMULATORS * sizeof(int32_t) + panel;
@@ -278,8 +294,10 @@ static TARGET void conv(const eq_conv *c, size_t height, size_t pixels, size_t f
     const value **runs = (const value **)(void *)((uint8_t *)scratch + at.taps_at);
     int32_t *start = (int32_t *)(void *)((uint8_t *)scratch + at.start_at);
     const size_t row_runs = g->runs / c->kernel_h, stride = c->stride_w * c->depth;
-    const source from = {
-        .count = g->runs, .steps = round_up(g->length, STEP) / STEP, .stride = stride};
+    const source from = {.count = g->runs,
+                         .steps = (g->length + step_of(g) - 1) / step_of(g),
+                         .stride = stride,
+                         .pairs = pairs_of(g)};
 
     for (size_t i = 0; i < at.rows; i++)
         fill_row(c, &at, rows[i], left, panel + i * at.row);

@@ -31,8 +31,11 @@ typedef struct packed_header {
 } packed_header;
 _Static_assert(sizeof(packed_header) == EQ_PACK_ALIGN, "header");
 
-/* Constants of a vector of channels. R31: factor and half are float32. R15: multiplier and shift.
- */
+/* Constants of a vector of channels. R31: factor is float32, and half too, or int32 where the
+ * including file says INTEGER_HALVES. R15: multiplier and shift. */
+#ifndef INTEGER_HALVES
+#define INTEGER_HALVES 0
+#endif
 enum { BIAS, FACTOR, HALF, CONSTANTS };
 
 /* 2^16 units a step of the output; R31 is estimated in them. */
@@ -106,7 +109,10 @@ static inline void pack_constants(const eq_channel_params *p, size_t channels, s
             bias = (int32_t)((uint32_t)bias + ((UINT32_C(1) << -e) >> 1));
         } else if (e <= 0 && m != 0) {
             factor = float_bits((float)m * power_of_two(e - 31 + UNIT_BITS));
-            half = e == 0 ? 0 : float_bits(power_of_two(e - 1 + UNIT_BITS));
+            if (e < 0 && INTEGER_HALVES)
+                half = e < -30 ? 0 : (1 << UNIT_BITS) >> (1 - e);
+            else if (e < 0)
+                half = float_bits(power_of_two(e - 1 + UNIT_BITS));
         }
     } else {
         bias = 0;

@@ -19,6 +19,7 @@
 typedef struct source {
     const value *const *runs;
     size_t count, steps, offset, stride; /* steps of a run */
+    size_t pairs;                        /* vectors with pairs of steps; see gemm.h */
 } source;
 
 /* acc += the products of a step: `rows` windows of `values` and the weights at w. */

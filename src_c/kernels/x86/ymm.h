@@ -7,9 +7,12 @@
 
 #include <immintrin.h>
 
-#include "kernels/x86/pack.h"
+/* Halves are int32: vpsignd gives them the accumulator's sign. */
+#define INTEGER_HALVES 1
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
+
+#include "kernels/x86/pack.h"
 
 enum { LANES = 8 };
 
@@ -49,7 +52,7 @@ INLINE finisher make_finisher(int32_t path, const eq_channel_params *p)
     f.offset =
         path == PATH_R15
             ? _mm256_set1_epi16((short)(p->y_zero * (1 << p->fraction) + ((1 << p->fraction) >> 1)))
-            : _mm256_set1_epi32(estimate_offset(p));
+            : _mm256_castps_si256(_mm256_set1_ps((float)estimate_offset(p)));
     return f;
 }
 
@@ -66,22 +69,20 @@ INLINE quad_constants load_constants(size_t vectors, const int32_t *constants)
     return c;
 }
 
-INLINE __m256i estimate(__m256i acc, __m256i factor, __m256i half, __m256i offset, bool wide)
+INLINE __m256i estimate(__m256i acc, __m256i factor, __m256i half, __m256 offset, bool wide)
 {
     const __m256 x = _mm256_cvtepi32_ps(acc);
-    const __m256 sign = _mm256_and_ps(x, _mm256_set1_ps(-0.0f));
-    const __m256 signed_half = _mm256_or_ps(sign, _mm256_castsi256_ps(half));
-    __m256 z = _mm256_fmadd_ps(x, _mm256_castsi256_ps(factor), signed_half);
+    __m256 z = _mm256_fmadd_ps(x, _mm256_castsi256_ps(factor), offset);
     if (wide) {
         z = _mm256_min_ps(z, _mm256_set1_ps(0x1p30f));
         z = _mm256_max_ps(z, _mm256_set1_ps(-0x1p30f));
     }
-    return _mm256_add_epi32(_mm256_cvtps_epi32(z), offset);
+    return _mm256_add_epi32(_mm256_cvtps_epi32(z), _mm256_sign_epi32(half, acc));
 }
 
 /* 32 bytes before the activation's clamp; in `undecided` the lanes, 8 bits a vector, of which the
  * estimate does not tell the rounding. */
-INLINE __m256i requant_r31(const __m256i acc[4], const quad_constants *c, __m256i offset, bool wide,
+INLINE __m256i requant_r31(const __m256i acc[4], const quad_constants *c, __m256 offset, bool wide,
                            uint32_t *undecided)
 {
     const __m256i band = _mm256_set1_epi32(UNDECIDED), zero = _mm256_setzero_si256();
@@ -131,11 +132,11 @@ INLINE __m256i finish_quad(const finisher *f, const __m256i acc[4], const quad_c
     __m256i y;
     *undecided = 0;
     if (f->path == PATH_R31)
-        y = requant_r31(acc, c, f->offset, false, undecided);
+        y = requant_r31(acc, c, _mm256_castsi256_ps(f->offset), false, undecided);
     else if (f->path == PATH_R15)
         y = requant_r15(acc, c, f->offset, f->fraction);
     else {
-        y = requant_r31(acc, c, f->offset, true, undecided);
+        y = requant_r31(acc, c, _mm256_castsi256_ps(f->offset), true, undecided);
         if (f->path == PATH_R31_EXACT)
             *undecided = ~UINT32_C(0);
     }
