@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A pool of threads: jobs are shared out by a counter, those who wait spin, then sleep.
+ * A pool of threads: jobs are shared out by counters, those who wait spin, then sleep.
  *
- * `open` counts the parts of the job that nobody has taken yet. Who lowers it by compare-and-swap
- * has a part, and until that part is done the job's fields stay as they are: the caller writes the
- * next job only when `done` has reached `chunks`. So a thread that comes late, whichever job it
- * meant, takes a part of the job that is there, or none. */
+ * Every thread has a share of a job's parts, neighbours in memory, and takes from the others' when
+ * its own is done. `open` counts the parts of a share that nobody has taken yet. Who lowers it by
+ * compare-and-swap has a part, and until that part is done the job's fields stay as they are: the
+ * caller writes the next job only when `done` has reached `chunks`. So a thread that comes late,
+ * whichever job it meant, takes a part of the job that is there, or none. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* sched_setaffinity */
 #endif
@@ -68,7 +69,15 @@ enum {
 /* Two lines of 64 bytes: processors fetch pairs, and some have lines of 128. */
 #define EQ_OWN_LINE(name) char name[128]
 
+typedef struct share {
+    uint32_t end; /* part behind the last */
+    atomic_uint open;
+    EQ_OWN_LINE(gap);
+} share;
+
+/* Thread `number`; thread 0 is the caller. */
 typedef struct worker {
+    share share;
     eq_thread_pool *pool;
     uint32_t number;
     int32_t cpu; /* -1: any */
@@ -84,8 +93,6 @@ struct eq_thread_pool {
     bool started;
     unsigned generation;  /* of the process that started them */
     uint64_t alone_until; /* 0: no stall */
-    EQ_OWN_LINE(gap0);
-    atomic_uint open; /* parts to take */
     EQ_OWN_LINE(gap1);
     atomic_uint done; /* parts that are finished */
     EQ_OWN_LINE(gap2);
@@ -94,7 +101,8 @@ struct eq_thread_pool {
     atomic_uint stop;
     pthread_mutex_t mutex;
     pthread_cond_t wake, finished;
-    worker workers[]; /* [threads - 1] */
+    EQ_OWN_LINE(gap3);
+    worker workers[]; /* [threads] */
 };
 
 /* ---- fork: the child has none of the threads, and no say in what their mutex was doing */
@@ -157,43 +165,55 @@ static bool is_patient(patience *p)
 
 /* ---- parts */
 
-static bool take(eq_thread_pool *pool, unsigned *left)
+static bool take_of(share *from, uint32_t *part)
 {
-    *left = atomic_load_explicit(&pool->open, memory_order_relaxed);
-    while (*left > 0)
-        if (atomic_compare_exchange_weak_explicit(&pool->open, left, *left - 1,
-                                                  memory_order_acquire, memory_order_relaxed))
+    unsigned left = atomic_load_explicit(&from->open, memory_order_relaxed);
+    while (left > 0)
+        if (atomic_compare_exchange_weak_explicit(&from->open, &left, left - 1,
+                                                  memory_order_acquire, memory_order_relaxed)) {
+            *part = from->end - left;
+            return true;
+        }
+    return false;
+}
+
+static bool take(eq_thread_pool *pool, uint32_t number, uint32_t *part)
+{
+    if (take_of(&pool->workers[number].share, part))
+        return true;
+    for (uint32_t i = 1; i <= pool->running; i++)
+        if (take_of(&pool->workers[(number + i) % (pool->running + 1)].share, part))
             return true;
     return false;
 }
 
-/* Part chunks - left of the job. */
-static void work(eq_thread_pool *pool, uint32_t number, unsigned left)
+static void work(eq_thread_pool *pool, uint32_t number, uint64_t part)
 {
-    const uint64_t units = pool->units, chunks = pool->chunks, part = chunks - left;
+    const uint64_t units = pool->units, chunks = pool->chunks;
     pool->job(pool->context, number, (size_t)(units * part / chunks),
               (size_t)(units * (part + 1) / chunks));
 }
 
-static void sleep_until_work(eq_thread_pool *pool)
+static void sleep_until_work(worker *w)
 {
+    eq_thread_pool *pool = w->pool;
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1); /* before it looks: publish() looks in reverse order */
-    if (atomic_load(&pool->open) == 0 && !atomic_load(&pool->stop))
+    if (atomic_load(&w->share.open) == 0 && !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
 }
 
 /* False: it is time to end. */
-static bool wait_for_work(eq_thread_pool *pool)
+static bool wait_for_work(worker *w)
 {
     patience p = {0, 0};
-    while (atomic_load_explicit(&pool->open, memory_order_relaxed) == 0) {
-        if (atomic_load_explicit(&pool->stop, memory_order_acquire))
+    while (atomic_load_explicit(&w->share.open, memory_order_acquire) == 0) {
+        if (atomic_load_explicit(&w->pool->stop, memory_order_acquire))
             return false;
         if (!is_patient(&p)) {
-            sleep_until_work(pool);
+            sleep_until_work(w);
             p = (patience){0, 0};
         }
     }
@@ -214,16 +234,16 @@ static void pin(int32_t cpu)
 
 static void *live(void *argument)
 {
-    const worker *w = argument;
+    worker *w = argument;
     eq_thread_pool *pool = w->pool;
-    unsigned left;
+    uint32_t part;
 
     if (w->cpu >= 0)
         pin(w->cpu);
-    while (wait_for_work(pool))
-        while (take(pool, &left)) {
+    while (wait_for_work(w))
+        while (take(pool, w->number, &part)) {
             const uint32_t chunks = pool->chunks; /* of this job, while its part is not done */
-            work(pool, w->number, left);
+            work(pool, w->number, part);
             if (atomic_fetch_add(&pool->done, 1) + 1 == chunks && atomic_load(&pool->waiting)) {
                 pthread_mutex_lock(&pool->mutex);
                 pthread_cond_signal(&pool->finished);
@@ -238,12 +258,11 @@ static void *live(void *argument)
 static void start(eq_thread_pool *pool)
 {
     sigset_t all, before;
+    uint32_t count = 0;
     pthread_once(&fork_once, watch_forks);
     pool->generation = atomic_load(&generation);
     pool->started = true;
-    pool->running = 0;
     pool->alone_until = 0;
-    atomic_store(&pool->open, 0);
     atomic_store(&pool->sleepers, 0);
     atomic_store(&pool->waiting, 0);
     pthread_mutex_init(&pool->mutex, NULL);
@@ -251,24 +270,31 @@ static void start(eq_thread_pool *pool)
     pthread_cond_init(&pool->finished, NULL);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the program's own threads */
-    for (uint32_t i = 0; i + 1 < pool->threads; i++, pool->running++)
-        if (pthread_create(&pool->workers[i].thread, NULL, live, &pool->workers[i]) != 0)
+    for (uint32_t i = 0; i < pool->threads; i++)
+        atomic_store(&pool->workers[i].share.open, 0);
+    for (; count + 1 < pool->threads; count++) {
+        worker *w = &pool->workers[count + 1];
+        if (pthread_create(&w->thread, NULL, live, w) != 0)
             break; /* those that are there do it */
+    }
+    pool->running = count; /* they read it when they have a part */
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void publish(eq_thread_pool *pool, uint32_t chunks)
 {
+    const uint32_t threads = pool->running + 1;
     atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
-    atomic_store(&pool->open, chunks);
+    for (uint32_t i = 0; i < threads; i++) { /* the caller has one at least */
+        const uint32_t first = (chunks * i + threads - 1) / threads;
+        share *s = &pool->workers[i].share;
+        s->end = (chunks * (i + 1) + threads - 1) / threads;
+        atomic_store(&s->open, s->end - first);
+    }
     if (atomic_load(&pool->sleepers) == 0)
         return;
     pthread_mutex_lock(&pool->mutex);
-    if (chunks > pool->running)
-        pthread_cond_broadcast(&pool->wake);
-    else
-        for (uint32_t i = 1; i < chunks; i++)
-            pthread_cond_signal(&pool->wake);
+    pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -293,7 +319,7 @@ static void wait_for_parts(eq_thread_pool *pool, uint32_t chunks, unsigned mine,
 
 void eq_pool_run(eq_thread_pool *pool, eq_job job, void *context, size_t units, uint32_t chunks)
 {
-    unsigned left, mine = 0;
+    uint32_t part, mine = 0;
     if (!pool->started || pool->generation != atomic_load(&generation))
         start(pool);
     if (pool->alone_until != 0 && now_ns() > pool->alone_until)
@@ -308,8 +334,8 @@ void eq_pool_run(eq_thread_pool *pool, eq_job job, void *context, size_t units, 
     pool->units = units;
     pool->chunks = chunks;
     publish(pool, chunks);
-    for (; take(pool, &left); mine++)
-        work(pool, 0, left);
+    for (; take(pool, 0, &part); mine++)
+        work(pool, 0, part);
     if (atomic_fetch_add(&pool->done, mine) + mine != chunks)
         wait_for_parts(pool, chunks, mine, begin);
 }
@@ -338,7 +364,7 @@ eq_status eq_pool_check(const eq_session_options *options)
 
 size_t eq_pool_size(uint32_t threads)
 {
-    return eq_align_up(sizeof(eq_thread_pool) + (threads - 1) * sizeof(worker), 16);
+    return eq_align_up(sizeof(eq_thread_pool) + threads * sizeof(worker), 16);
 }
 
 eq_thread_pool *eq_pool_create_in(void *memory, const eq_session_options *options)
@@ -348,11 +374,11 @@ eq_thread_pool *eq_pool_create_in(void *memory, const eq_session_options *option
     pool->threads = options->threads;
     pool->running = 0;
     atomic_init(&pool->stop, 0);
-    for (uint32_t i = 0; i + 1 < options->threads; i++) {
-        pool->workers[i].pool = pool;
-        pool->workers[i].number = i + 1;
-        pool->workers[i].cpu =
-            options->cpu_count == 0 ? -1 : (int32_t)options->cpus[(i + 1) % options->cpu_count];
+    for (uint32_t i = 0; i < options->threads; i++) {
+        worker *w = &pool->workers[i];
+        w->pool = pool;
+        w->number = i;
+        w->cpu = options->cpu_count == 0 ? -1 : (int32_t)options->cpus[i % options->cpu_count];
     }
     return pool;
 }
@@ -365,7 +391,7 @@ void eq_pool_destroy(eq_thread_pool *pool)
     pthread_mutex_lock(&pool->mutex);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->mutex);
-    for (uint32_t i = 0; i < pool->running; i++)
+    for (uint32_t i = 1; i <= pool->running; i++)
         pthread_join(pool->workers[i].thread, NULL);
     pthread_cond_destroy(&pool->finished);
     pthread_cond_destroy(&pool->wake);
