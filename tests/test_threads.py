@@ -253,7 +253,7 @@ def test_the_interpreter_ends(end: str, big: edgeq.Model, tmp_path: Path) -> Non
     """With live sessions, one of them running: no crash, no hanging."""
     file = network_file(tmp_path)
     command = [sys.executable, "-c", SCRIPT + end, str(file)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=60, cwd=tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no signals")
@@ -261,7 +261,8 @@ def test_interrupt(tmp_path: Path) -> None:
     """Ctrl-C comes through as in any program: the threads take no signals."""
     script = SCRIPT + "print('running', flush=True)\nforever()"
     command = [sys.executable, "-c", script, str(network_file(tmp_path))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
     process.send_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
@@ -96,14 +97,16 @@ class _Worker:
             "cpus": _cpus(race.threads),
         }
         environment = dict(os.environ, OMP_NUM_THREADS=str(race.threads))
+        python = race.peer_python
         if name == "edgeq":
-            command = [sys.executable, "-m", worker.__name__]
+            python = sys.executable
+            # the package that runs here, wherever it was imported from
+            paths = [str(Path(__file__).resolve().parents[2]), environment.get("PYTHONPATH")]
+            environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
             if race.isa:
                 environment["EDGEQ_ISA"] = race.isa
-        else:
-            command = [race.peer_python, worker.__file__]
         self.process = subprocess.Popen(
-            [*command, json.dumps(job)],
+            [python, worker.__file__, json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

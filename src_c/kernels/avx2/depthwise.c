@@ -23,9 +23,12 @@ INLINE vector load_vector(const void *p)
     return load_ymm(p);
 }
 
+/* The sum by hand: compilers reorder sums of sums until all the products are spilled. */
 INLINE __m256i dot(__m256i acc, __m256i x, __m256i w)
 {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w));
+    const __m256i products = _mm256_madd_epi16(x, w);
+    __asm__("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
+    return acc;
 }
 
 INLINE void interleave(__m256i r0, __m256i r1, uint8_t *out)
@@ -75,6 +78,8 @@ static TARGET void fill_columns(const eq_depthwise *d, const int8_t *const *rows
 {
     if (d->kernel_h == 3 && d->multiplier == 1 && count == CHUNK)
         fill_columns_of(3, 1, CHUNK, d, rows, place, columns, n, out);
+    else if (d->kernel_h == 3 && d->multiplier == 1 && count == 8)
+        fill_columns_of(3, 1, 8, d, rows, place, columns, n, out);
     else
         fill_columns_of(d->kernel_h, d->multiplier, count, d, rows, place, columns, n, out);
 }

@@ -9,7 +9,7 @@
 
 #include "kernels/x86/ymm.h"
 
-enum { STEP = 2, SLACK = 0, WEIGHT_BYTES = 16 };
+enum { STEP = 2, SLACK = 32, WEIGHT_BYTES = 16 };
 typedef int16_t value; /* x - x_zero */
 
 INLINE __m256i load_weights(const int8_t *w)
@@ -44,9 +44,9 @@ INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, int16_t *out)
 }
 
 enum { SUMMED = 16 };
-INLINE __m256i sum_vector(const int16_t *v)
+INLINE __m256i sum_vector(__m256i v)
 {
-    return _mm256_madd_epi16(load_ymm(v), _mm256_set1_epi16(1));
+    return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
 }
 
 #include "kernels/x86/ymm_gemm.h"

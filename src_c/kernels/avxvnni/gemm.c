@@ -6,7 +6,7 @@
 #if defined(__x86_64__)
 #include "kernels/x86/ymm.h"
 
-enum { STEP = 4, SLACK = 0, WEIGHT_BYTES = 32 };
+enum { STEP = 4, SLACK = 32, WEIGHT_BYTES = 32 };
 typedef uint8_t value; /* x + 128 */
 
 INLINE __m256i load_weights(const int8_t *w)
@@ -51,9 +51,9 @@ INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_t *out)
 }
 
 enum { SUMMED = 32 };
-INLINE __m256i sum_vector(const uint8_t *v)
+INLINE __m256i sum_vector(__m256i v)
 {
-    return _mm256_sad_epu8(load_ymm(v), _mm256_setzero_si256());
+    return _mm256_sad_epu8(v, _mm256_setzero_si256());
 }
 
 #include "kernels/x86/ymm_gemm.h"

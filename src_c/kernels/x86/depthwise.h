@@ -261,16 +261,16 @@ enum { PRODUCTS_3 = 3 * ((3 + ROWS - 1) / ROWS) };
 
 static TARGET void run_pixels(const group_job *job, size_t pixels, int8_t *y)
 {
-    if (job->products == PRODUCTS_3)
-        run_group(PRODUCTS_3, job->sets, job, pixels, y);
+    if (job->products == PRODUCTS_3 && job->sets == 1)
+        run_group(PRODUCTS_3, 1, job, pixels, y);
     else
         run_group(job->products, job->sets, job, pixels, y);
 }
 
 static TARGET void run_rest(const group_job *job, size_t size, size_t pixels, int8_t *y)
 {
-    if (job->products == PRODUCTS_3)
-        run_groups(PRODUCTS_3, job->sets, job, size, pixels, y);
+    if (job->products == PRODUCTS_3 && job->sets == 1)
+        run_groups(PRODUCTS_3, 1, job, size, pixels, y);
     else
         run_groups(job->products, job->sets, job, size, pixels, y);
 }
@@ -302,7 +302,7 @@ static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, siz
         run_rest(&job, size, rest, y + done * d->channels);
     }
     for (size_t c = 0; c < count; c += GROUP, group += size, columns += GROUP * 4) {
-        job.sets = *used++;
+        job.sets = *used++; /* a constant 1 keeps compilers from hoisting what they then spill */
         job.columns = columns;
         job.constants = (const int32_t *)(const void *)group;
         job.channel = n + c;

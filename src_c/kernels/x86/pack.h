@@ -137,4 +137,10 @@ static inline int32_t estimate_offset(const eq_channel_params *p)
     return p->y_zero * (1 << UNIT_BITS) + (1 << (UNIT_BITS - 1)) + BAND;
 }
 
+/* The same as a factor's type; it is a whole number below 2^24. */
+static inline float estimate_start(const eq_channel_params *p)
+{
+    return (float)estimate_offset(p);
+}
+
 #endif

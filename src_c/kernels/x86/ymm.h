@@ -52,7 +52,7 @@ INLINE finisher make_finisher(int32_t path, const eq_channel_params *p)
     f.offset =
         path == PATH_R15
             ? _mm256_set1_epi16((short)(p->y_zero * (1 << p->fraction) + ((1 << p->fraction) >> 1)))
-            : _mm256_castps_si256(_mm256_set1_ps((float)estimate_offset(p)));
+            : _mm256_castps_si256(_mm256_set1_ps(estimate_start(p)));
     return f;
 }
 

@@ -36,14 +36,17 @@ INLINE __m256i swap_middle(__m256i row)
     return _mm256_permute4x64_epi64(row, 0xD8);
 }
 
-INLINE void interleave(__m256i r0, __m256i r1, __m256i r2, __m256i r3, uint8_t *out)
+/* Stores the second half only where more than 16 channels are there. */
+INLINE void interleave(__m256i r0, __m256i r1, __m256i r2, __m256i r3, size_t count, uint8_t *out)
 {
     const __m256i a = _mm256_unpacklo_epi8(r0, r1), b = _mm256_unpackhi_epi8(r0, r1);
     const __m256i c = _mm256_unpacklo_epi8(r2, r3), d = _mm256_unpackhi_epi8(r2, r3);
     store_ymm(out, _mm256_unpacklo_epi16(a, c));
     store_ymm(out + 32, _mm256_unpackhi_epi16(a, c));
-    store_ymm(out + 64, _mm256_unpacklo_epi16(b, d));
-    store_ymm(out + 96, _mm256_unpackhi_epi16(b, d));
+    if (count > 16) {
+        store_ymm(out + 64, _mm256_unpacklo_epi16(b, d));
+        store_ymm(out + 96, _mm256_unpackhi_epi16(b, d));
+    }
 }
 
 /* `count` channels n ... of a pixel, each read by `multiplier` channels of the output. */
@@ -87,7 +90,7 @@ INLINE void fill_columns_of(const size_t height, const size_t multiplier, const 
                 const int8_t *row = inside && i + k < height ? rows[i + k] : NULL;
                 r[k] = row ? load_values(row + at, multiplier, n, count) : padding;
             }
-            interleave(r[0], r[1], r[2], r[3], out);
+            interleave(r[0], r[1], r[2], r[3], count, out);
         }
     }
 }
@@ -97,6 +100,10 @@ static TARGET void fill_columns(const eq_depthwise *d, const int8_t *const *rows
 {
     if (d->kernel_h == 3 && d->multiplier == 1 && count == CHUNK)
         fill_columns_of(3, 1, CHUNK, d, rows, place, columns, n, out);
+    else if (d->kernel_h == 3 && d->multiplier == 1 && count == CHUNK / 2)
+        fill_columns_of(3, 1, CHUNK / 2, d, rows, place, columns, n, out);
+    else if (d->kernel_h == 3 && d->multiplier == 1 && count == 8)
+        fill_columns_of(3, 1, 8, d, rows, place, columns, n, out);
     else
         fill_columns_of(d->kernel_h, d->multiplier, count, d, rows, place, columns, n, out);
 }

@@ -70,21 +70,38 @@ static TARGET void finish(size_t vectors, size_t rows, int32_t path, const eq_ch
         finish_rows(1, rows, path, p, channel, constants, acc, y, y_stride, count);
 }
 
-/* sums[r] += the sum of n values of row r */
+/* Parts of the sum of a row: whole vectors, and one of which a mask leaves the first bytes. */
+INLINE __m256i partial_sums(size_t n, const value *v)
+{
+    static const int8_t masks[64] = {
+        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+    };
+    __m256i sum = _mm256_setzero_si256();
+    for (; n >= SUMMED; n -= SUMMED, v += SUMMED)
+        sum = _mm256_add_epi32(sum, sum_vector(load_ymm(v)));
+    if (n > 0) {
+        const __m256i mask = load_ymm(masks + 32 - n * sizeof(value));
+        sum = _mm256_add_epi32(sum, sum_vector(_mm256_and_si256(load_ymm(v), mask)));
+    }
+    return sum;
+}
+
+/* sums[r] += the sum of n values of row r; up to SLACK values behind the last row are read. */
 static TARGET void sum_values(size_t rows, size_t stride, size_t n, const value *v, int32_t *sums)
 {
-    for (size_t r = 0; r < rows; r++, v += stride) {
-        const size_t whole = n / SUMMED * SUMMED;
-        __m256i sum = _mm256_setzero_si256();
-        int32_t rest = 0;
-        for (size_t i = 0; i < whole; i += SUMMED)
-            sum = _mm256_add_epi32(sum, sum_vector(v + i));
-        for (size_t i = whole; i < n; i++)
-            rest += v[i];
-        const __m128i half =
-            _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-        const __m128i pair = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4E));
-        sums[r] += rest + _mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 0xB1)));
+    for (size_t r = 0; r < rows; r += 4, v += 4 * stride) {
+        const size_t some = rows - r < 4 ? rows - r : 4;
+        __m256i part[4];
+        for (size_t i = 0; i < 4; i++)
+            part[i] = i < some ? partial_sums(n, v + i * stride) : _mm256_setzero_si256();
+        const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(part[0], part[1]),
+                                              _mm256_hadd_epi32(part[2], part[3]));
+        int32_t four[4];
+        _mm_storeu_si128((__m128i *)(void *)four, _mm_add_epi32(_mm256_castsi256_si128(all),
+                                                                _mm256_extracti128_si256(all, 1)));
+        for (size_t i = 0; i < some; i++)
+            sums[r + i] += four[i];
     }
 }
 
