@@ -186,33 +186,37 @@ INLINE void finish_parts(const finisher *f, const quad_constants *c, const vecto
                job->channel + i * channel_step, job->count, sums + i * GROUP, y + i * y_step, 0);
 }
 
-INLINE void run_group(const size_t products, const size_t sets, const group_job *job, size_t pixels,
-                      int8_t *y)
+/* PIXELS pixels of a group share its weights and, with a stride that is a constant for the
+ * compiler, the columns that their windows have in common. What lies behind the last pixel is
+ * computed from whatever is there, and not stored. */
+INLINE void run_group(const size_t products, const size_t sets, const size_t stride,
+                      const group_job *job, size_t pixels, int8_t *y)
 {
     const quad_constants c = load_constants(VECTORS, job->constants);
     const finisher f = make_finisher(job->path, job->p);
-    const uint8_t *weights = (const uint8_t *)(job->constants + GROUP * CONSTANTS);
     const uint8_t *columns = job->columns;
 
     for (size_t p = 0; p < pixels; p += PIXELS, y += PIXELS * job->y_stride) {
-        const size_t some = pixels - p < PIXELS ? pixels - p : PIXELS;
-        const uint8_t *at[PIXELS], *w[PIXELS];
+        const uint8_t *w = (const uint8_t *)(job->constants + GROUP * CONSTANTS);
         vector acc[4];
-#pragma GCC unroll 4
-        for (size_t i = 0; i < PIXELS; i++) {
-            at[i] = i < some ? columns + i * job->stride : columns;
-        }
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++)
             acc[i] = load_vector(job->constants + (i % VECTORS * CONSTANTS + BIAS) * LANES);
-        for (size_t s = 0; s < sets; s++) {
+        for (size_t s = 0; s < sets; s++)
+#pragma GCC unroll 6
+            for (size_t k = 0; k < products; k++)
 #pragma GCC unroll 4
-            for (size_t i = 0; i < PIXELS; i++)
-                w[i] = weights + s * products * GROUP * ROWS * sizeof(weight);
-            add_products(acc, products, at, w);
-        }
-        columns += PIXELS * job->stride;
-        finish_parts(&f, &c, acc, some, job, y, job->y_stride, 0);
+                for (size_t j = 0; j < VECTORS; j++, w += VECTOR_BYTES) {
+                    const uint8_t *at = columns + k * CHUNK_BYTES + j * VECTOR_BYTES;
+                    const vector weights = load_vector(w);
+#pragma GCC unroll 4
+                    for (size_t i = 0; i < PIXELS; i++)
+                        acc[i * VECTORS + j] =
+                            dot(acc[i * VECTORS + j], load_vector(at + i * stride), weights);
+                }
+        columns += PIXELS * stride;
+        finish_parts(&f, &c, acc, pixels - p < PIXELS ? pixels - p : PIXELS, job, y, job->y_stride,
+                     0);
     }
 }
 
@@ -256,15 +260,18 @@ INLINE void run_groups(const size_t products, const size_t sets, const group_job
     }
 }
 
-/* Products of a 3 x 3 window. */
-enum { PRODUCTS_3 = 3 * ((3 + ROWS - 1) / ROWS) };
+/* Row groups of a column of a 3 x 3 window, and its products. */
+enum { COLUMN_3 = (3 + ROWS - 1) / ROWS, PRODUCTS_3 = 3 * COLUMN_3 };
 
 static TARGET void run_pixels(const group_job *job, size_t pixels, int8_t *y)
 {
-    if (job->products == PRODUCTS_3 && job->sets == 1)
-        run_group(PRODUCTS_3, 1, job, pixels, y);
+    const bool usual = job->products == PRODUCTS_3 && job->sets == 1;
+    if (usual && job->stride == COLUMN_3 * CHUNK_BYTES)
+        run_group(PRODUCTS_3, 1, COLUMN_3 * CHUNK_BYTES, job, pixels, y);
+    else if (usual && job->stride == 2 * COLUMN_3 * CHUNK_BYTES)
+        run_group(PRODUCTS_3, 1, 2 * COLUMN_3 * CHUNK_BYTES, job, pixels, y);
     else
-        run_group(job->products, job->sets, job, pixels, y);
+        run_group(job->products, job->sets, job->stride, job, pixels, y);
 }
 
 static TARGET void run_rest(const group_job *job, size_t size, size_t pixels, int8_t *y)
