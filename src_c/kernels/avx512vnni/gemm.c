@@ -4,7 +4,7 @@
 #include "kernels/avx512vnni/avx512vnni.h"
 
 #if defined(__x86_64__)
-enum { STEP = 4, SLACK = 64, WEIGHT_BYTES = 64, MAX_VECTORS = 4, MAX_ROWS = 12, MAX_TILE = 24 };
+enum { STEP = 4, SLACK = 64, WEIGHT_BYTES = 64, MAX_VECTORS = 4, MAX_ROWS = 12 };
 typedef uint8_t value; /* x + 128 */
 typedef __m512i vector;
 
@@ -173,8 +173,9 @@ INLINE void pair_tile(const size_t vectors, const size_t rows, const source *fro
 #define PAIR_TILES(v) \
     PAIR_TILE(v, 1) \
     PAIR_TILE(v, 2) \
-    PAIR_TILE(v, 3) PAIR_TILE(v, 4) PAIR_TILE(v, 5) PAIR_TILE(v, 6) PAIR_TILE(v, 7) \
-        PAIR_TILE(v, 8) PAIR_TILE(v, 9) PAIR_TILE(v, 10) PAIR_TILE(v, 11) PAIR_TILE(v, 12)
+    PAIR_TILE(v, 3) \
+    PAIR_TILE(v, 4) PAIR_TILE(v, 5) PAIR_TILE(v, 6) PAIR_TILE(v, 7) PAIR_TILE(v, 8) \
+        PAIR_TILE(v, 9) PAIR_TILE(v, 10) PAIR_TILE(v, 11) PAIR_TILE(v, 12)
 PAIR_TILES(1)
 PAIR_TILES(2)
 #define PAIR_NAMES(v) \

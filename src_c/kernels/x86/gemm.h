@@ -123,8 +123,9 @@ static size_t gemm_pack(const eq_gemm *g, void *packed)
     return round_up(bytes, EQ_PACK_ALIGN);
 }
 
-/* Accumulators of a tile, the panel, the sums of its rows. */
-enum { TILE_ACCUMULATORS = MAX_TILE * LANES };
+/* Pixels whose accumulators are requantized together: a few tiles, as that takes some constants.
+ * And what a quad of vectors reads behind the last. */
+enum { BATCH = 24, TILE_ACCUMULATORS = (BATCH + 4) * MAX_VECTORS * LANES };
 
 static size_t panel_size(const eq_gemm *g, size_t pixels)
 {
@@ -188,7 +189,7 @@ static TARGET void multiply_all(const eq_gemm *g, size_t rows, size_t pixels, si
 
     for (size_t n = first, vectors; n < end; n += vectors * LANES) {
         vectors = group_vectors(g->channels - n);
-        const size_t most = tile_rows(vectors), tiles = (pixels + most - 1) / most;
+        const size_t most = tile_rows(vectors);
         const int32_t *constants = (const int32_t *)(const void *)group;
         const int8_t *w = (const int8_t *)group + vectors * LANES * CONSTANTS * sizeof(int32_t);
         const size_t left = g->channels - n;
@@ -196,12 +197,17 @@ static TARGET void multiply_all(const eq_gemm *g, size_t rows, size_t pixels, si
 
         for (size_t r = 0; r < rows; r++) {
             from.runs = runs + r * run_step;
-            for (size_t p = 0, t = tiles, some; p < pixels; p += some, t--) {
-                some = (pixels - p + t - 1) / t;
-                from.offset = p * from.stride;
-                multiply(vectors, some, &from, w, constants, start ? start + r * pixels + p : NULL,
-                         acc);
-                finish(vectors, some, header->path, &g->params, n, constants, acc,
+            for (size_t p = 0, batch; p < pixels; p += batch) {
+                batch = pixels - p < BATCH ? pixels - p : BATCH;
+                size_t tiles = (batch + most - 1) / most;
+                for (size_t done = 0, some; done < batch; done += some, tiles--) {
+                    some = (batch - done + tiles - 1) / tiles;
+                    from.offset = (p + done) * from.stride;
+                    multiply(vectors, some, &from, w, constants,
+                             start ? start + r * pixels + p + done : NULL,
+                             acc + done * vectors * LANES);
+                }
+                finish(vectors, batch, header->path, &g->params, n, constants, acc,
                        y + r * y_row + p * y_stride + n, y_stride, count);
             }
         }

@@ -13,7 +13,7 @@
 
 #include "kernels/x86/ymm.h"
 
-enum { MAX_VECTORS = 2, MAX_ROWS = 6, MAX_TILE = 16 };
+enum { MAX_VECTORS = 2, MAX_ROWS = 6 };
 typedef __m256i vector;
 
 INLINE vector load_start(const int32_t *bias, int32_t start)
