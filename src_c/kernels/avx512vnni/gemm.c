@@ -20,26 +20,33 @@ INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, uint8_t *out)
     }
 }
 
-/* Eight partial sums, int64. */
-INLINE __m512i partial_sums(size_t n, const uint8_t *v)
+/* Eight partial sums, int64, of a window. */
+INLINE __m512i partial_sums(const uint8_t *const *runs, size_t count, size_t offset, size_t length)
 {
     const __m512i zero = _mm512_setzero_si512();
     __m512i sum = zero;
-    for (; n >= 64; n -= 64, v += 64)
-        sum = _mm512_add_epi64(sum, _mm512_sad_epu8(_mm512_loadu_si512(v), zero));
-    if (n > 0) {
-        const __mmask64 mask = ~UINT64_C(0) >> (64 - n);
-        sum = _mm512_add_epi64(sum, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(mask, v), zero));
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *v = runs[i] + offset;
+        size_t n = length;
+        for (; n >= 64; n -= 64, v += 64)
+            sum = _mm512_add_epi64(sum, _mm512_sad_epu8(_mm512_loadu_si512(v), zero));
+        if (n > 0) {
+            const __mmask64 mask = ~UINT64_C(0) >> (64 - n);
+            sum = _mm512_add_epi64(sum, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(mask, v), zero));
+        }
     }
     return sum;
 }
 
-static TARGET void sum_values(size_t rows, size_t stride, size_t n, const uint8_t *v, int32_t *sums)
+static TARGET void sum_values(size_t rows, size_t stride, const uint8_t *const *runs, size_t count,
+                              size_t n, int32_t *sums)
 {
     size_t r = 0;
-    for (; r + 4 <= rows; r += 4, v += 4 * stride) {
-        const __m512i s0 = partial_sums(n, v), s1 = partial_sums(n, v + stride);
-        const __m512i s2 = partial_sums(n, v + 2 * stride), s3 = partial_sums(n, v + 3 * stride);
+    for (; r + 4 <= rows; r += 4) {
+        const __m512i s0 = partial_sums(runs, count, r * stride, n);
+        const __m512i s1 = partial_sums(runs, count, (r + 1) * stride, n);
+        const __m512i s2 = partial_sums(runs, count, (r + 2) * stride, n);
+        const __m512i s3 = partial_sums(runs, count, (r + 3) * stride, n);
         /* a sum is below 2^32: two in a qword; then four dwords in each of four lanes */
         const __m512i a = _mm512_or_si512(s0, _mm512_slli_epi64(s1, 32));
         const __m512i b = _mm512_or_si512(s2, _mm512_slli_epi64(s3, 32));
@@ -49,11 +56,10 @@ static TARGET void sum_values(size_t rows, size_t stride, size_t n, const uint8_
             _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64(four, 1));
         const __m128i sum =
             _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-        const __m128i old = _mm_loadu_si128((const __m128i *)(const void *)(sums + r));
-        _mm_storeu_si128((__m128i *)(void *)(sums + r), _mm_add_epi32(old, sum));
+        _mm_storeu_si128((__m128i *)(void *)(sums + r), sum);
     }
-    for (; r < rows; r++, v += stride)
-        sums[r] += (int32_t)_mm512_reduce_add_epi64(partial_sums(n, v));
+    for (; r < rows; r++)
+        sums[r] = (int32_t)_mm512_reduce_add_epi64(partial_sums(runs, count, r * stride, n));
 }
 
 INLINE vector broadcast(const uint8_t *values)
@@ -68,9 +74,14 @@ INLINE vector load_weights(const int8_t *w)
     return _mm512_load_si512(w);
 }
 
-INLINE vector load_start(const int32_t *bias, int32_t start)
+INLINE vector load_sums(const int32_t *p)
 {
-    return _mm512_add_epi32(_mm512_load_si512(bias), _mm512_set1_epi32(start));
+    return _mm512_load_si512(p);
+}
+
+INLINE vector equal_sums(int32_t n)
+{
+    return _mm512_set1_epi32(n);
 }
 
 INLINE vector no_sums(void)
@@ -136,6 +147,9 @@ INLINE void pair_tile(const size_t vectors, const size_t rows, const source *fro
                       const int32_t *constants, const int32_t *start, int32_t *out)
 {
     const size_t stride = from->stride, size = vectors * WEIGHT_BYTES;
+    static const int32_t zeros[MAX_ROWS];
+    const int32_t *from_start = start ? start : zeros;
+    const vector bias = load_sums(constants + BIAS * LANES);
     const bool two_ways = rows <= 3;
     vector acc[MAX_ROWS][2], other[MAX_ROWS][2];
 #pragma GCC unroll 12
@@ -158,8 +172,8 @@ INLINE void pair_tile(const size_t vectors, const size_t rows, const source *fro
             a = add_sums(a, other[r][0]);
             b = add_sums(b, other[r][1]);
         }
-        const vector bias = load_start(constants + BIAS * LANES, start ? start[r] : 0);
-        store_sums(out + r * LANES, add_sums(bias, join_pairs(a, b)));
+        const vector begin = add_sums(bias, equal_sums(from_start[r]));
+        store_sums(out + r * LANES, add_sums(begin, join_pairs(a, b)));
     }
 }
 
@@ -174,8 +188,9 @@ INLINE void pair_tile(const size_t vectors, const size_t rows, const source *fro
     PAIR_TILE(v, 1) \
     PAIR_TILE(v, 2) \
     PAIR_TILE(v, 3) \
-    PAIR_TILE(v, 4) PAIR_TILE(v, 5) PAIR_TILE(v, 6) PAIR_TILE(v, 7) PAIR_TILE(v, 8) \
-        PAIR_TILE(v, 9) PAIR_TILE(v, 10) PAIR_TILE(v, 11) PAIR_TILE(v, 12)
+    PAIR_TILE(v, 4) \
+    PAIR_TILE(v, 5) PAIR_TILE(v, 6) PAIR_TILE(v, 7) PAIR_TILE(v, 8) PAIR_TILE(v, 9) \
+        PAIR_TILE(v, 10) PAIR_TILE(v, 11) PAIR_TILE(v, 12)
 PAIR_TILES(1)
 PAIR_TILES(2)
 #define PAIR_NAMES(v) \

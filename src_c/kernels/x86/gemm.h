@@ -10,8 +10,8 @@
  *     copy_values(n, x, x_zero, out)          n elements into the panel; what lies behind them up
  *                 to SLACK elements may be overwritten with anything
  *     SLACK
- *     sum_values(rows, stride, n, values, sums)
- *                 sums[r] += the sum of n values of row r, rows `stride` apart
+ *     sum_values(rows, stride, runs, count, n, sums)
+ *                 sums[r] = the sum of the n values at runs[i] + r * stride, over i < count
  *     multiply(vectors, rows, source, w, constants, start, acc)
  *                 acc[r][j] = bias[j] + start[r] + the products of window r of the source and w
  *     finish(vectors, rows, layer, channel, constants, acc, y, y_stride, count)
@@ -169,9 +169,7 @@ static TARGET void fill_panel(const eq_gemm *g, size_t pixels, const eq_windows 
 static TARGET void start_sums(const eq_gemm *g, size_t pixels, const value *const *runs,
                               size_t count, size_t length, size_t stride, int32_t *start)
 {
-    memset(start, 0, pixels * sizeof *start);
-    for (size_t i = 0; i < count; i++)
-        sum_values(pixels, stride, length, runs[i], start);
+    sum_values(pixels, stride, runs, count, length, start);
     for (size_t p = 0; p < pixels; p++)
         start[p] = (int32_t)(0u - (uint32_t)g->params.w_zero * (uint32_t)start[p]);
 }

@@ -6,8 +6,7 @@
  *     MAX_ROWS, MAX_VECTORS        of a tile, not both at once
  *     WEIGHT_BYTES, load_weights   the STEP weights of LANES channels
  *     broadcast(values)            STEP values in every lane
- *     load_start(bias, start)      bias + start
- *     no_sums(), add_sums(a, b), store_sums(out, acc)
+ *     load_sums(p), equal_sums(n), no_sums(), add_sums(a, b), store_sums(out, acc)
  *     dot(acc, values, weights) */
 #ifndef EQ_KERNELS_X86_TILE_H
 #define EQ_KERNELS_X86_TILE_H
@@ -48,16 +47,23 @@ INLINE void tile(const size_t vectors, const size_t rows, const source *from, co
     const size_t stride = from->stride, size = vectors * WEIGHT_BYTES;
     const size_t ways = vectors * rows <= SMALL_TILE ? WAYS : 1;
     vector acc[WAYS][MAX_ROWS][MAX_VECTORS];
-#pragma GCC unroll 12
-    for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++) {
-            acc[0][r][j] =
-                load_start(constants + (CONSTANTS * j + BIAS) * LANES, start ? start[r] : 0);
+    for (size_t j = 0; j < vectors; j++) {
+        const vector bias = load_sums(constants + (CONSTANTS * j + BIAS) * LANES);
+#pragma GCC unroll 12
+        for (size_t r = 0; r < rows; r++) {
+            acc[0][r][j] = bias;
 #pragma GCC unroll 4
             for (size_t i = 1; i < ways; i++)
                 acc[i][r][j] = no_sums();
         }
+    }
+    if (start != NULL)
+#pragma GCC unroll 12
+        for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (size_t j = 0; j < vectors; j++)
+                acc[0][r][j] = add_sums(acc[0][r][j], equal_sums(start[r]));
     for (size_t i = 0; i < from->count; i++) {
         const value *values = from->runs[i] + from->offset;
         size_t k = from->steps;

@@ -16,9 +16,14 @@
 enum { MAX_VECTORS = 2, MAX_ROWS = 6 };
 typedef __m256i vector;
 
-INLINE vector load_start(const int32_t *bias, int32_t start)
+INLINE vector load_sums(const int32_t *p)
 {
-    return _mm256_add_epi32(load_ymm(bias), _mm256_set1_epi32(start));
+    return load_ymm(p);
+}
+
+INLINE vector equal_sums(int32_t n)
+{
+    return _mm256_set1_epi32(n);
 }
 
 INLINE vector no_sums(void)
@@ -70,38 +75,44 @@ static TARGET void finish(size_t vectors, size_t rows, int32_t path, const eq_ch
         finish_rows(1, rows, path, p, channel, constants, acc, y, y_stride, count);
 }
 
-/* Parts of the sum of a row: whole vectors, and one of which a mask leaves the first bytes. */
-INLINE __m256i partial_sums(size_t n, const value *v)
+/* Parts of the sum of a window: of a run whole vectors, and one of which a mask leaves the first
+ * bytes; up to SLACK values behind it are read. */
+INLINE __m256i partial_sums(const value *const *runs, size_t count, size_t offset, size_t length)
 {
     static const int8_t masks[64] = {
         -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
         -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
     };
     __m256i sum = _mm256_setzero_si256();
-    for (; n >= SUMMED; n -= SUMMED, v += SUMMED)
-        sum = _mm256_add_epi32(sum, sum_vector(load_ymm(v)));
-    if (n > 0) {
-        const __m256i mask = load_ymm(masks + 32 - n * sizeof(value));
-        sum = _mm256_add_epi32(sum, sum_vector(_mm256_and_si256(load_ymm(v), mask)));
+    for (size_t i = 0; i < count; i++) {
+        const value *v = runs[i] + offset;
+        size_t n = length;
+        for (; n >= SUMMED; n -= SUMMED, v += SUMMED)
+            sum = _mm256_add_epi32(sum, sum_vector(load_ymm(v)));
+        if (n > 0) {
+            const __m256i mask = load_ymm(masks + 32 - n * sizeof(value));
+            sum = _mm256_add_epi32(sum, sum_vector(_mm256_and_si256(load_ymm(v), mask)));
+        }
     }
     return sum;
 }
 
-/* sums[r] += the sum of n values of row r; up to SLACK values behind the last row are read. */
-static TARGET void sum_values(size_t rows, size_t stride, size_t n, const value *v, int32_t *sums)
+static TARGET void sum_values(size_t rows, size_t stride, const value *const *runs, size_t count,
+                              size_t n, int32_t *sums)
 {
-    for (size_t r = 0; r < rows; r += 4, v += 4 * stride) {
+    for (size_t r = 0; r < rows; r += 4) {
         const size_t some = rows - r < 4 ? rows - r : 4;
         __m256i part[4];
+#pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++)
-            part[i] = i < some ? partial_sums(n, v + i * stride) : _mm256_setzero_si256();
+            part[i] =
+                i < some ? partial_sums(runs, count, (r + i) * stride, n) : _mm256_setzero_si256();
         const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(part[0], part[1]),
                                               _mm256_hadd_epi32(part[2], part[3]));
         int32_t four[4];
         _mm_storeu_si128((__m128i *)(void *)four, _mm_add_epi32(_mm256_castsi256_si128(all),
                                                                 _mm256_extracti128_si256(all, 1)));
-        for (size_t i = 0; i < some; i++)
-            sums[r + i] += four[i];
+        memcpy(sums + r, four, some * sizeof *four);
     }
 }
 
