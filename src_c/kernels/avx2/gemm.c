@@ -24,9 +24,12 @@ INLINE __m256i broadcast(const int16_t *panel)
     return _mm256_set1_epi32(pair);
 }
 
+/* The sum by hand: compilers reorder sums of sums until the products are spilled. */
 INLINE __m256i dot(__m256i acc, __m256i x, __m256i w)
 {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w));
+    const __m256i products = _mm256_madd_epi16(x, w);
+    __asm__("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
+    return acc;
 }
 
 INLINE void copy_values(size_t n, const int8_t *x, int32_t x_zero, int16_t *out)

@@ -14,6 +14,8 @@
  *                 sums[r] = the sum of the n values at runs[i] + r * stride, over i < count
  *     multiply(vectors, rows, source, w, constants, start, acc)
  *                 acc[r][j] = bias[j] + start[r] + the products of window r of the source and w
+ *     multiply_row(from, group, size, groups, path, p, channel, start, y)
+ *                 whole groups of a single window, as many as it likes; how many
  *     finish(vectors, rows, layer, channel, constants, acc, y, y_stride, count)
  *                 requantizes them into `count` channels of `rows` pixels
  *
@@ -185,6 +187,16 @@ static TARGET void multiply_all(const eq_gemm *g, size_t rows, size_t pixels, si
     const uint8_t *group =
         (const uint8_t *)(header + 1) + first / (MAX_VECTORS * LANES) * group_size(g, MAX_VECTORS);
 
+    if (rows == 1 && pixels == 1) {
+        const size_t size = group_size(g, MAX_VECTORS), channels = MAX_VECTORS * LANES;
+        const size_t whole = (end - first) / channels;
+        from.runs = runs;
+        from.offset = 0;
+        const size_t done = multiply_row(&from, group, size, whole, header->path, &g->params, first,
+                                         start ? *start : 0, y + first);
+        first += done * channels;
+        group += done * size;
+    }
     for (size_t n = first, vectors; n < end; n += vectors * LANES) {
         vectors = group_vectors(g->channels - n);
         const size_t most = tile_rows(vectors);

@@ -116,6 +116,73 @@ static TARGET void sum_values(size_t rows, size_t stride, const value *const *ru
     }
 }
 
+/* Two groups of one window: four vectors, in two turns. */
+INLINE void multiply_groups(const source *from, const int8_t *w0, const int8_t *w1,
+                            const int32_t *c0, const int32_t *c1, int32_t start, vector acc[4])
+{
+    vector a[4], b[4] = {no_sums(), no_sums(), no_sums(), no_sums()};
+    for (size_t j = 0; j < 2; j++) {
+        const size_t bias = (CONSTANTS * j + BIAS) * LANES;
+        a[j] = add_sums(load_sums(c0 + bias), equal_sums(start));
+        a[2 + j] = add_sums(load_sums(c1 + bias), equal_sums(start));
+    }
+    for (size_t i = 0; i < from->count; i++) {
+        const value *values = from->runs[i] + from->offset;
+        size_t k = from->steps;
+        for (; k >= 2; k -= 2, values += 2 * STEP, w0 += 4 * WEIGHT_BYTES, w1 += 4 * WEIGHT_BYTES) {
+            const vector x = broadcast(values), next = broadcast(values + STEP);
+            for (size_t j = 0; j < 2; j++) {
+                a[j] = dot(a[j], x, load_weights(w0 + j * WEIGHT_BYTES));
+                a[2 + j] = dot(a[2 + j], x, load_weights(w1 + j * WEIGHT_BYTES));
+                b[j] = dot(b[j], next, load_weights(w0 + (2 + j) * WEIGHT_BYTES));
+                b[2 + j] = dot(b[2 + j], next, load_weights(w1 + (2 + j) * WEIGHT_BYTES));
+            }
+        }
+        if (k > 0) {
+            const vector x = broadcast(values);
+            for (size_t j = 0; j < 2; j++, w0 += WEIGHT_BYTES, w1 += WEIGHT_BYTES) {
+                a[j] = dot(a[j], x, load_weights(w0));
+                a[2 + j] = dot(a[2 + j], x, load_weights(w1));
+            }
+        }
+    }
+    for (size_t j = 0; j < 4; j++)
+        acc[j] = add_sums(a[j], b[j]);
+}
+
+/* A single pixel, as of a fully connected layer: pairs of whole groups, `size` bytes each,
+ * requantized as they are. How many groups that were. */
+static TARGET size_t multiply_row(const source *from, const uint8_t *group, size_t size,
+                                  size_t groups, int32_t path, const eq_channel_params *p,
+                                  size_t channel, int32_t start, int8_t *y)
+{
+    enum { CHANNELS = 2 * LANES, CONSTANT_BYTES = CHANNELS * CONSTANTS * sizeof(int32_t) };
+    const finisher f = make_finisher(path, p);
+    size_t done = 0;
+    for (; done + 2 <= groups; done += 2, group += 2 * size, y += 2 * CHANNELS) {
+        const int32_t *c0 = (const int32_t *)(const void *)group;
+        const int32_t *c1 = (const int32_t *)(const void *)(group + size);
+        const quad_constants a = load_constants(2, c0), b = load_constants(2, c1);
+        const quad_constants c = {{a.factor[0], a.factor[1], b.factor[0], b.factor[1]},
+                                  {a.half[0], a.half[1], b.half[0], b.half[1]}};
+        vector acc[4];
+        undecided_mask undecided;
+        multiply_groups(from, (const int8_t *)group + CONSTANT_BYTES,
+                        (const int8_t *)group + size + CONSTANT_BYTES, c0, c1, start, acc);
+        store_ymm(y, rows_in_order(2, finish_quad(&f, acc, &c, &undecided)));
+        if (undecided != 0) {
+            int32_t sums[4 * LANES];
+            for (size_t j = 0; j < 4; j++)
+                store_ymm(sums + j * LANES, acc[j]);
+            for (size_t i = 0; i < 2; i++)
+                decide(undecided >> (i * CHANNELS) & 0xffff, 2, 1, p,
+                       channel + (done + i) * CHANNELS, CHANNELS, sums + i * CHANNELS,
+                       y + i * CHANNELS, 0);
+        }
+    }
+    return done;
+}
+
 #include "kernels/x86/gemm.h"
 
 #endif
