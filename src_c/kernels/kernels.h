@@ -24,7 +24,7 @@ typedef struct eq_channel_params {
     size_t step;               /* 0: one pair for all channels, 1: one a channel */
     int32_t x_zero, w_zero, y_zero, act_min, act_max;
     int32_t arithmetic, fraction; /* EQ_ARITH_R31 or EQ_ARITH_R15 with its F */
-    int64_t bound;                /* |accumulator| stays below, < 2^31 */
+    int64_t bound;                /* |accumulator| <= bound < 2^31 */
 } eq_channel_params;
 
 /* A layer that multiplies windows of `runs` * `length` elements with the filters of its channels.
