@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * depthwise: rows of whole layers, packed, sized and run as src_c/ops/conv.c does it. */
+ * depthwise: rows of whole layers, packed, sized and run as src_c/ops/depthwise.c does it. */
 #include "kernelcheck.h"
 
 #include <string.h>

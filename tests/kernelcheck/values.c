@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Weights, activations and requantization parameters as the loader lets them through
- * (src_c/ops/conv.c), from those of real networks to the ends of their ranges. */
+ * (src_c/ops/conv_check.c), from those of real networks to the ends of their ranges. */
 #include "kernelcheck.h"
 
 #include <string.h>

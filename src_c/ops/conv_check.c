@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV: what a file may say of them. Shapes:
+ * core/format.h. */
+#include "core/numerics.h"
+#include "ops/conv.h"
+
+enum { MAX_TAPS = 1 << 16 }; /* of a window: bounds the scratch */
+
+/* A multiplier of R15: core/numerics.h. */
+static eq_status check_r15(const eq_node *node, int32_t m, int32_t e)
+{
+    EQ_TRY(eq_check_range(node, "exponent", e, -31, 0));
+    return m == 0 ? EQ_OK : eq_check_range(node, "multiplier", m, 1 << 14, (1 << 15) - 1);
+}
+
+static eq_status check_params(const eq_node *node, const eq_conv_params *p, uint32_t channels)
+{
+    const bool r15 = p->arithmetic == EQ_ARITH_R15;
+    if (p->arithmetic != EQ_ARITH_R31 && !r15)
+        return eq_node_error(node, "arithmetic %u is unknown", (uint32_t)p->arithmetic);
+    EQ_TRY(eq_check_range(node, "fraction", p->fraction, 0, r15 ? 6 : 0));
+    EQ_TRY(eq_check_range(node, "stride_h", p->stride_h, 1, 65535));
+    EQ_TRY(eq_check_range(node, "stride_w", p->stride_w, 1, 65535));
+    EQ_TRY(eq_check_range(node, "dilation_h", p->dilation_h, 1, 65535));
+    EQ_TRY(eq_check_range(node, "dilation_w", p->dilation_w, 1, 65535));
+    EQ_TRY(eq_check_range(node, "pad_top", p->pad_top, 0, 1 << 20));
+    EQ_TRY(eq_check_range(node, "pad_left", p->pad_left, 0, 1 << 20));
+    EQ_TRY(eq_check_range(node, "groups", p->groups, 1, EQ_MAX_DIM));
+    EQ_TRY(eq_check_range(node, "depth_multiplier", p->depth_multiplier, 1, EQ_MAX_DIM));
+    EQ_TRY(eq_check_range(node, "x_zero", p->x_zero, -128, 127));
+    EQ_TRY(eq_check_range(node, "w_zero", p->w_zero, -128, 127));
+    EQ_TRY(eq_check_range(node, "y_zero", p->y_zero, -128, 127));
+    EQ_TRY(eq_check_range(node, "act_max", p->act_max, -128, 127));
+    EQ_TRY(eq_check_range(node, "act_min", p->act_min, -128, p->act_max));
+    if (p->requant_count != 1 && p->requant_count != channels)
+        return eq_node_error(node, "%u multipliers for %u channels", p->requant_count, channels);
+    EQ_TRY(eq_check_ref(node, "multiplier", p->multiplier, p->requant_count, 4));
+    EQ_TRY(eq_check_ref(node, "exponent", p->exponent, p->requant_count, 1));
+    const int32_t *m = eq_ref_data(node, p->multiplier);
+    const int8_t *e = eq_ref_data(node, p->exponent);
+    for (uint32_t i = 0; i < p->requant_count; i++)
+        EQ_TRY(r15 ? check_r15(node, m[i], e[i])
+                   : eq_check_multiplier(node, "multiplier", m[i], e[i]));
+    if (p->bias != EQ_NONE)
+        EQ_TRY(eq_check_ref(node, "bias", p->bias, channels, 4));
+    return EQ_OK;
+}
+
+/* |bias + sum of (x - x_zero) * (w - w_zero)| of channel n for every input, and the half that R15
+ * adds; no order of summation and no padding exceeds it. By the number of weights alone, or by the
+ * weights themselves. */
+static int64_t accumulator_bound(const eq_node *node, const eq_filters *f, size_t n,
+                                 bool by_weights)
+{
+    const eq_conv_params *p = node->params;
+    const int32_t *bias = eq_ref_data(node, p->bias);
+    const int8_t *exponent = eq_ref_data(node, p->exponent);
+    const int64_t x_max = p->x_zero < 0 ? 127 - p->x_zero : 128 + p->x_zero;
+    const int64_t w_max = p->w_zero < 0 ? 127 - p->w_zero : 128 + p->w_zero;
+    int64_t bound = bias == NULL ? 0 : bias[n] < 0 ? -(int64_t)bias[n] : bias[n];
+
+    if (p->arithmetic == EQ_ARITH_R15)
+        bound += ((int64_t)1 << -exponent[p->requant_count > 1 ? n : 0]) >> 1;
+    if (!by_weights)
+        return bound + (int64_t)f->weights * x_max * w_max; /* < 2^31 * 2^8 * 2^8 */
+    int64_t sum = 0;
+    for (size_t k = 0; k < f->weights; k++) {
+        const int32_t d = f->w[n * f->channel_stride + k * f->weight_stride] - p->w_zero;
+        sum += d < 0 ? -d : d;
+    }
+    return bound + sum * x_max;
+}
+
+static eq_status check_accumulator(const eq_node *node, const eq_filters *f)
+{
+    for (size_t n = 0; n < f->channels; n++) {
+        if (accumulator_bound(node, f, n, false) <= INT32_MAX)
+            continue;
+        const int64_t bound = accumulator_bound(node, f, n, true);
+        if (bound > INT32_MAX)
+            return eq_node_error(
+                node, "the accumulator of channel %z can reach %l, the limit is 2^31 - 1", n,
+                bound);
+    }
+    return EQ_OK;
+}
+
+eq_filters eq_filters_of(const eq_node *node)
+{
+    const eq_file_tensor *w = eq_arg(node, 1);
+    const size_t channels = (size_t)w->dims[0], weights = eq_count(w, 1, w->rank);
+    return (eq_filters){eq_arg_data(node, 1), channels, weights, weights, 1};
+}
+
+eq_filters eq_depthwise_filters_of(const eq_node *node)
+{
+    const eq_file_tensor *w = eq_arg(node, 1);
+    const size_t channels = (size_t)w->dims[3];
+    return (eq_filters){eq_arg_data(node, 1), channels, eq_count(w, 1, 3), 1, channels};
+}
+
+/* x, w and y are int8 (N,H,W,C), rank 4 weights, (N,OH,OW,O); w is constant. */
+static eq_status check_window_op(const eq_node *node)
+{
+    const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
+    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "weights", w, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT8));
+    EQ_TRY(eq_check_rank(node, "input", x, 4));
+    EQ_TRY(eq_check_rank(node, "weights", w, 4));
+    EQ_TRY(eq_check_rank(node, "output", y, 4));
+    if (node->tensors[w->storage].kind != EQ_KIND_CONST)
+        return eq_node_error(node, "the weights are not constant");
+    if ((int64_t)w->dims[1] * w->dims[2] > MAX_TAPS)
+        return eq_node_error(node, "a window of %d x %d, at most %d", w->dims[1], w->dims[2],
+                             MAX_TAPS);
+    return eq_check_dim(node, "output", y, 0, x->dims[0]);
+}
+
+eq_status eq_conv_validate(const eq_node *node)
+{
+    const eq_conv_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
+    EQ_TRY(check_window_op(node));
+    EQ_TRY(eq_check_dim(node, "output", y, 3, w->dims[0]));
+    EQ_TRY(check_params(node, p, (uint32_t)w->dims[0]));
+    EQ_TRY(eq_check_range(node, "depth_multiplier", p->depth_multiplier, 1, 1));
+    if ((int64_t)w->dims[3] * p->groups != x->dims[3] || (uint32_t)w->dims[0] % p->groups != 0)
+        return eq_node_error(node,
+                             "%d input and %d output channels, weights of depth %d, %u groups",
+                             x->dims[3], w->dims[0], w->dims[3], p->groups);
+    const eq_filters f = eq_filters_of(node);
+    return check_accumulator(node, &f);
+}
+
+eq_status eq_depthwise_validate(const eq_node *node)
+{
+    const eq_conv_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
+    EQ_TRY(check_window_op(node));
+    EQ_TRY(eq_check_dim(node, "output", y, 3, w->dims[3]));
+    EQ_TRY(eq_check_dim(node, "weights", w, 0, 1));
+    EQ_TRY(check_params(node, p, (uint32_t)w->dims[3]));
+    EQ_TRY(eq_check_range(node, "groups", p->groups, 1, 1));
+    EQ_TRY(eq_check_dim(node, "weights", w, 3, (int64_t)x->dims[3] * p->depth_multiplier));
+    const eq_filters f = eq_depthwise_filters_of(node);
+    return check_accumulator(node, &f);
+}
+
+eq_status eq_transpose_conv_validate(const eq_node *node)
+{
+    const eq_conv_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
+    EQ_TRY(check_window_op(node));
+    EQ_TRY(eq_check_dim(node, "output", y, 3, w->dims[0]));
+    EQ_TRY(eq_check_dim(node, "weights", w, 3, x->dims[3]));
+    EQ_TRY(check_params(node, p, (uint32_t)w->dims[0]));
+    if (p->groups != 1 || p->depth_multiplier != 1 || p->dilation_h != 1 || p->dilation_w != 1)
+        return eq_node_error(node, "groups, depth multiplier and dilation must be 1");
+    const eq_filters f = eq_filters_of(node);
+    return check_accumulator(node, &f);
+}
+
+eq_status eq_fully_connected_validate(const eq_node *node)
+{
+    const eq_conv_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
+    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "weights", w, EQ_DT_INT8));
+    EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT8));
+    EQ_TRY(eq_check_rank(node, "weights", w, 2));
+    if (node->tensors[w->storage].kind != EQ_KIND_CONST)
+        return eq_node_error(node, "the weights are not constant");
+    EQ_TRY(check_params(node, p, (uint32_t)w->dims[0]));
+    if (p->stride_h != 1 || p->stride_w != 1 || p->dilation_h != 1 || p->dilation_w != 1
+        || p->groups != 1 || p->depth_multiplier != 1 || p->pad_top != 0 || p->pad_left != 0)
+        return eq_node_error(node, "windows, padding and groups do not apply");
+    const uint64_t in = (uint64_t)w->dims[1], out = (uint64_t)w->dims[0];
+    if (eq_elements(x) % in != 0 || eq_elements(x) / in * out != eq_elements(y) || y->rank == 0
+        || y->dims[y->rank - 1] != w->dims[0])
+        return eq_node_error(node, "%z inputs, weights (%d, %d), %z outputs", eq_elements(x),
+                             w->dims[0], w->dims[1], eq_elements(y));
+    const eq_filters f = eq_filters_of(node);
+    return check_accumulator(node, &f);
+}
+
+int64_t eq_largest_bound(const eq_node *node, const eq_filters *f)
+{
+    int64_t largest = 0;
+    for (size_t n = 0; n < f->channels; n++) {
+        const int64_t bound = accumulator_bound(node, f, n, true);
+        largest = bound > largest ? bound : largest;
+    }
+    return largest;
+}
+
+eq_channel_params eq_params_of_channels(const eq_node *node, size_t first, int64_t bound)
+{
+    const eq_conv_params *p = node->params;
+    const size_t step = p->requant_count > 1;
+    const int32_t *bias = eq_ref_data(node, p->bias);
+    const int32_t *multiplier = eq_ref_data(node, p->multiplier);
+    const int8_t *exponent = eq_ref_data(node, p->exponent);
+    return (eq_channel_params){
+        .bias = bias ? bias + first : NULL,
+        .multiplier = multiplier + first * step,
+        .exponent = exponent + first * step,
+        .step = step,
+        .x_zero = p->x_zero,
+        .w_zero = p->w_zero,
+        .y_zero = p->y_zero,
+        .act_min = p->act_min,
+        .act_max = p->act_max,
+        .arithmetic = p->arithmetic,
+        .fraction = p->fraction,
+        .bound = bound,
+    };
+}
+
+eq_window eq_window_of(const eq_node *node)
+{
+    const eq_conv_params *p = node->params;
+    const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
+    return (eq_window){
+        .height = x->dims[1],
+        .width = x->dims[2],
+        .out_height = y->dims[1],
+        .out_width = y->dims[2],
+        .depth = (size_t)x->dims[3],
+        .kernel_h = w->dims[1],
+        .kernel_w = w->dims[2],
+        .stride_h = p->stride_h,
+        .stride_w = p->stride_w,
+        .dilation_h = p->dilation_h,
+        .dilation_w = p->dilation_w,
+        .pad_top = p->pad_top,
+        .pad_left = p->pad_left,
+    };
+}
