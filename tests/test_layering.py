@@ -35,6 +35,8 @@ MAY_IMPORT = {
 # What the installed runtime needs beyond the standard library and numpy: nothing.
 EXTRAS = {"tflite": {"importers"}, "flatbuffers": {"importers"}, "PIL": {"cli"}, "rich": {"cli"}}
 EXTRAS |= {peer: {"compare"} for peer in ("ai_edge_litert", "onnxruntime", "openvino")}
+EXTRAS["onnx"] = {"importers", "quantize"}
+EXTRAS["onnxruntime"] |= {"quantize"}
 STANDARD = {"numpy", "typing_extensions"}  # the latter for type checkers only
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

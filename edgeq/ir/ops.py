@@ -2,12 +2,15 @@
 """What each op of the graph is: its attributes and which of its inputs may be missing.
 
 Names and meanings are TFLite's. Ops that others can express (SPLIT, PACK, ...) are rewritten by
-passes.legalise before lowering; `lowered` is False for them.
+passes.legalise before lowering; `lowered` is False for them. A graph is quantized (int8 tensors
+with qparams) or float (float32 tensors without them).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from .expression import Expression
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class TransposeConv:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """ADD, SUB, MUL with broadcasting."""
+    """ADD, SUB, MUL, DIV with broadcasting."""
 
     activation: str = "NONE"
 
@@ -79,7 +82,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Reduce:
-    """MEAN, SUM, REDUCE_MAX over `axes` (each in [0, rank))."""
+    """MEAN, SUM, REDUCE_MAX, REDUCE_MIN over `axes` (each in [0, rank))."""
 
     axes: tuple[int, ...] = ()
     keep_dims: bool = True
@@ -151,6 +154,37 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Unary:
+    """UNARY: a function of each element."""
+
+    expression: Expression
+
+
+@dataclass(frozen=True)
+class MatMul:
+    """BATCH_MATMUL: x (..., M, K), y (..., K, N), or their transposes; leading axes broadcast."""
+
+    transpose_x: bool = False
+    transpose_y: bool = False
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LAYER_NORM: (x - mean) / sqrt(variance + epsilon) * gamma + beta over `axes`; gamma and beta
+    (inputs 1 and 2, or None) broadcast against x. Instance norm is one over the pixels' axes."""
+
+    axes: tuple[int, ...] = ()
+    epsilon: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Gather:
+    """GATHER: y = x[..., indices, ...] along `axis`; indices are an int32 tensor."""
+
+    axis: int = 0
+
+
+@dataclass(frozen=True)
 class OpSpec:
     attrs: type = NoAttrs
     lowered: bool = True
@@ -191,6 +225,12 @@ OPS: dict[str, OpSpec] = {
     "QUANTIZE": OpSpec(),
     "DEQUANTIZE": OpSpec(),
     "ARG_MAX": OpSpec(Axis),
+    "UNARY": OpSpec(Unary),
+    "DIV": OpSpec(Arithmetic),
+    "BATCH_MATMUL": OpSpec(MatMul),
+    "LAYER_NORM": OpSpec(Norm),
+    "GATHER": OpSpec(Gather),
+    "REDUCE_MIN": OpSpec(Reduce),
     "COPY": OpSpec(),
     "RESHAPE": OpSpec(),  # lowered to a view; SQUEEZE and EXPAND_DIMS are imported as RESHAPE
     "SPLIT": OpSpec(Axis, lowered=False),  # SPLIT_V too: the outputs' shapes say where
