@@ -72,6 +72,8 @@ def prelu(ctx: Lowering, node: Node) -> None:
 
 
 def _unary_table(node: Node, x: QParams, y: QParams) -> Int8s:
+    if node.op == "UNARY":
+        return tables.expression_table(node.attrs.expression, x, y)
     if node.op == "LOGISTIC":
         return tables.logistic_table(x, y)
     if node.op == "TANH":
@@ -192,6 +194,7 @@ RULES: dict[str, Rule] = {
     "RELU_N1_TO_1": unary,
     "HARD_SWISH": unary,
     "LEAKY_RELU": unary,
+    "UNARY": unary,
     "QUANTIZE": unary,
     "AVERAGE_POOL_2D": pool,
     "MAX_POOL_2D": pool,

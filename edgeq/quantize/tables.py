@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ir.expression import Expression
 from ..ir.graph import QParams
 from .fixedpoint import exp_on_negative_values
 from .multiplier import (
@@ -66,6 +67,20 @@ def _tanh(x: Float64s) -> Float32s:
     sum2 = power + _F32(2)
     result: Float32s = np.where(large, _F32(1) - _F32(2) / sum2, -power / sum2)
     return np.copysign(result, x.astype(np.float32))
+
+
+def expression_table(expression: Expression, x: QParams, y: QParams) -> Int8s:
+    """UNARY: of real numbers in float64, rounded half away from zero.
+
+    Where the function is not a number or infinite, the nearest entry that is a number, or 0.
+    """
+    real = expression(np.float64(x.scale) * (_X - x.zero_point))
+    defined = np.flatnonzero(np.isfinite(real))
+    if len(defined) == 0:
+        return _clamped(np.full(256, y.zero_point, np.int64))
+    nearest = defined[np.abs(_DIFF[:, None] - defined[None, :]).argmin(1)]
+    steps = np.clip(real[nearest] / np.float64(y.scale), -1024, 1024)
+    return _clamped(round_half_away(steps).astype(np.int64) + y.zero_point)
 
 
 def logistic_table(x: QParams, y: QParams) -> Int8s:

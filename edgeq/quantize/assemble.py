@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A float graph and what was decided of it become a quantized graph, as if a file had held it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..ir.graph import Array, Graph, Node, QParams, Tensor
+from .observe import LAYERS
+from .ranges import qparams
+from .scheme import is_float
+from .weights import LayerWeights
+
+Weights = Callable[[Node, float], LayerWeights]  # of a layer, and its input's scale
+
+
+def assemble(
+    graph: Graph, scales: Mapping[Tensor, QParams], bits: Mapping[Tensor, int], weights: Weights
+) -> Graph:
+    """Quantized copy of `graph`.
+
+    `scales` of every float tensor that is not constant; `bits`: 8 or 16 of each. QUANTIZE is put
+    where an op needs its input on the output's scale.
+    """
+    return _Assembler(graph, scales, bits, weights).run()
+
+
+class _Assembler:
+    def __init__(
+        self,
+        graph: Graph,
+        scales: Mapping[Tensor, QParams],
+        bits: Mapping[Tensor, int],
+        weights: Weights,
+    ) -> None:
+        self.graph, self.scales, self.bits, self.weights = graph, scales, bits, weights
+        self.new: dict[Tensor, Tensor] = {}
+        self.nodes: list[Node] = []
+
+    def run(self) -> Graph:
+        graph = self.graph
+        inputs = [self.tensor(t) for t in graph.inputs]
+        for node in graph.nodes:
+            self.node(node)
+        outputs = [self.tensor(t) for t in graph.outputs]
+        labels = {self.new[t]: text for t, text in graph.labels.items() if t in self.new}
+        quantized = Graph(
+            self.nodes,
+            inputs,
+            outputs,
+            graph.name,
+            dict(graph.metadata),
+            labels,
+            list(graph.input_dtypes),
+            list(graph.output_dtypes),
+        )
+        quantized.verify()
+        return quantized
+
+    def tensor(self, t: Tensor) -> Tensor:
+        if t not in self.new:
+            if is_float(t):
+                dtype = "int16" if self.bits[t] == 16 else "int8"
+                self.new[t] = replace(t, dtype=dtype, source_dtype=dtype, qparams=self.scales[t])
+            elif t.is_const and t.dtype == "float32":
+                self.new[t] = self.constant(t)
+            else:
+                self.new[t] = t
+        return self.new[t]
+
+    def constant(self, t: Tensor) -> Tensor:
+        """An operand of arithmetic: int8 with one scale."""
+        data = np.asarray(t.data, np.float64)
+        low, high = float(min(data.min(), 0.0)), float(max(data.max(), 0.0))
+        if data.size and (data == data.flat[0]).all():  # a single number is exact
+            low, high = min(float(data.flat[0]), 0.0), max(float(data.flat[0]), 0.0)
+        q = qparams((low, high))
+        steps = np.round(data / np.float64(q.scale)) + q.zero_point
+        integers = np.clip(steps, -128, 127).astype(np.int8)
+        return replace(t, dtype="int8", source_dtype="int8", qparams=q, data=integers)
+
+    def node(self, node: Node) -> None:
+        if node.op in LAYERS and is_float(node.output):
+            self.layer(node)
+            return
+        inputs = [None if t is None else self.tensor(t) for t in node.inputs]
+        outputs = [self.tensor(t) for t in node.outputs]
+        attrs = node.attrs
+        if node.op == "PAD":
+            q = outputs[0].qparams
+            assert q is not None
+            attrs = replace(attrs, value=_stored(float(attrs.value), q, outputs[0].dtype))
+        self.nodes.append(replace(node, inputs=inputs, outputs=outputs, attrs=attrs))
+
+    def layer(self, node: Node) -> None:
+        x, y = self.tensor(node.input(0)), self.tensor(node.output)
+        assert x.qparams is not None
+        found = self.weights(node, float(x.qparams.scale))
+        axis = 3 if node.op == "DEPTHWISE_CONV_2D" else 0
+        zeros = np.zeros(len(found.scales), np.int32)
+        w = node.input(1)
+        q = QParams(found.scales, zeros, axis if len(found.scales) > 1 else 0)
+        weights = replace(w, dtype="int8", source_dtype="int8", qparams=q, data=found.data)
+        bias = None
+        if found.bias is not None:
+            bias = _bias(node, found, x)
+        self.nodes.append(replace(node, inputs=[x, weights, bias], outputs=[y]))
+
+
+def _bias(node: Node, found: LayerWeights, x: Tensor) -> Tensor:
+    assert x.qparams is not None and found.bias is not None
+    scales = np.float64(x.qparams.scale) * found.scales.astype(np.float64)
+    steps = np.round(found.bias / scales)
+    name = (
+        node.inputs[2].name
+        if len(node.inputs) > 2 and node.inputs[2] is not None
+        else f"{node.name}/bias"
+    )
+    q = QParams(scales.astype(np.float32), np.zeros(len(scales), np.int32))
+    if x.dtype == "int16":
+        return Tensor(name, steps.shape, "int64", q, steps.astype(np.int64))
+    limit = 2.0**31 - 1
+    return Tensor(name, steps.shape, "int32", q, np.clip(steps, -limit, limit).astype(np.int32))
+
+
+def _stored(value: float, q: QParams, dtype: str) -> int:
+    low, high = (-32768, 32767) if dtype == "int16" else (-128, 127)
+    return int(np.clip(np.round(value / float(q.scale)) + q.zero_point, low, high))
+
+
+def fake_quantize(x: Array, q: QParams, bits: int) -> Array:
+    """The values that x has once it was stored."""
+    low, high = (-32768, 32767) if bits == 16 else (-128, 127)
+    steps = np.clip(np.round(x / np.float64(q.scale)) + q.zero_point, low, high)
+    return np.asarray((steps - q.zero_point) * np.float64(q.scale), np.float32)

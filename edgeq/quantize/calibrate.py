@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a float graph and samples of its inputs to a quantized graph.
+
+What is tried is judged by the integers themselves: `simulate`, which the converter hands in, runs a
+quantized graph as the device will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import ArgumentError, UnsupportedError
+from ..ir.graph import Array, Graph, Node, QParams, Tensor
+from .assemble import assemble
+from .execute import FloatRunner
+from .observe import LAYERS, Statistics
+from .quality import variation_sqnr
+from .ranges import METHODS, Range, qparams
+from .scheme import FIXED, FIXED_RANGES, Group, Scheme, is_float, union
+from .weights import LayerWeights, quantize_weights
+
+Feed = Mapping[str, Array]
+Run = Callable[[Feed], list[Array]]  # watched tensors, then outputs, as float32
+Simulate = Callable[[Graph, Sequence[Tensor]], Run]
+Tell = Callable[[str, float], None]
+
+JUDGED = 16  # samples by which alternatives are compared
+EFFORTS = ("fast", "default", "high")
+
+
+@dataclass(frozen=True)
+class Options:
+    """`method`: a key of ranges.METHODS or ``"auto"``."""
+
+    method: str = "auto"
+    effort: str = "default"
+    max_16bit: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.method not in ("auto", *METHODS):
+            raise ArgumentError(f"no range method {self.method!r}; auto, {', '.join(METHODS)}")
+        if self.effort not in EFFORTS:
+            raise ArgumentError(f"effort must be one of {', '.join(EFFORTS)}, not {self.effort!r}")
+
+
+@dataclass
+class Decisions:
+    """What a quantized graph is made from: a range and 8 or 16 bits for each group."""
+
+    ranges: dict[Group, Range]
+    bits: dict[Group, int] = field(default_factory=dict)
+    method: str = ""
+
+    def qparams(self, g: Group) -> QParams:
+        bits = self.bits.get(g, 8)
+        if g.op and bits == 8:
+            return FIXED[g.op]
+        return qparams(self.ranges[g], bits)
+
+
+@dataclass
+class Judged:
+    """Samples kept for comparisons, and what the float network makes of them."""
+
+    feeds: list[Feed] = field(default_factory=list)
+    outputs: list[list[Array]] = field(default_factory=list)
+
+
+@dataclass
+class Quantized:
+    graph: Graph
+    score: float
+    decisions: Decisions
+    scheme: Scheme
+    statistics: Statistics
+
+
+def quantize(
+    graph: Graph,
+    samples: Iterable[Feed],
+    simulate: Simulate,
+    options: Options | None = None,
+    tell: Tell | None = None,
+    expected: int | None = None,
+) -> Quantized:
+    """The quantized graph of a float graph. `expected`: how many samples there will be."""
+    return _Quantizer(graph, simulate, options or Options(), tell or (lambda *_: None)).run(
+        samples, expected
+    )
+
+
+class _Quantizer:
+    def __init__(self, graph: Graph, simulate: Simulate, options: Options, tell: Tell) -> None:
+        self.graph, self.simulate, self.options, self.tell = graph, simulate, options, tell
+        self.scheme = Scheme(graph)
+        self.layers = [n for n in graph.nodes if n.op in LAYERS and is_float(n.output)]
+        self.statistics = Statistics(self.scheme.observed(), self.layers)
+        self.judged = Judged()
+        self._weights: dict[tuple[Node, bool], LayerWeights] = {}
+
+    def run(self, samples: Iterable[Feed], expected: int | None) -> Quantized:
+        self.observe(samples, expected)
+        tried = [self.judge(d) for d in self.alternatives()]
+        score, decisions = max(tried, key=lambda found: found[0])
+        graph = self.assemble(decisions)
+        return Quantized(graph, score, decisions, self.scheme, self.statistics)
+
+    # ---- observing
+
+    def observe(self, samples: Iterable[Feed], expected: int | None) -> None:
+        outputs = [t for t in self.graph.outputs if not t.is_const]
+        runner = FloatRunner(self.graph, self.statistics.watched())
+        every = max(1, (expected or 0) // JUDGED)
+        for i, feed in enumerate(samples):
+            values = runner.run(feed)
+            self.statistics.add(values)
+            if i % every == 0 and len(self.judged.feeds) < JUDGED:
+                self.judged.feeds.append({k: np.array(v) for k, v in feed.items()})
+                self.judged.outputs.append([np.array(values[t]) for t in outputs])
+            self.tell("calibrating", (i + 1) / max(expected or 0, i + 2))
+        if self.statistics.samples == 0:
+            raise ArgumentError("there is not a single calibration sample")
+        self.statistics.finish()
+        bad = [t.name for t, o in self.statistics.tensors.items() if not o.finite]
+        if bad:
+            raise UnsupportedError(
+                f"the float network computes infinities or NaN at {bad[0]!r}"
+                + (f" and {len(bad) - 1} more tensors" if len(bad) > 1 else "")
+                + "; look at the calibration data and its preprocessing"
+            )
+
+    # ---- ranges
+
+    def ranges(self, method: str) -> dict[Group, Range]:
+        find = METHODS[method]
+        found = {}
+        for g in self.scheme.groups:
+            if g.op:
+                found[g] = FIXED_RANGES[g.op]
+                continue
+            own = [self.statistics.tensors[t] for t in g.tensors if t in self.statistics.tensors]
+            # of a picture every pixel value is as good as another
+            exact = any(t in self.graph.inputs for t in g.tensors)
+            found[g] = union((o.low, o.high) if exact else find(o) for o in own)
+        return found
+
+    def alternatives(self) -> list[Decisions]:
+        methods = (
+            ["minmax", "mse", "percentile"]
+            if self.options.method == "auto"
+            else [self.options.method]
+        )
+        tried = {m: self.ranges(m) for m in methods}
+        return [Decisions(r, method=m) for m, r in tried.items()]
+
+    # ---- making and judging graphs
+
+    def weights(self, node: Node, input_scale: float) -> LayerWeights:
+        key = (node, False)
+        if key not in self._weights:
+            self._weights[key] = quantize_weights(
+                node, self.statistics.layers[node], input_scale, compensate=True, correct=True
+            )
+        return self._weights[key]
+
+    def assemble(self, d: Decisions) -> Graph:
+        of = self.scheme.of
+        scales = {t: d.qparams(g) for t, g in of.items()}
+        bits = {t: d.bits.get(g, 8) for t, g in of.items()}
+        return assemble(self.graph, scales, bits, self.weights)
+
+    def judge(self, d: Decisions) -> tuple[float, Decisions]:
+        run = self.simulate(self.assemble(d), [])
+        found = [run(feed) for feed in self.judged.feeds]
+        parts = [
+            variation_sqnr([o[i] for o in self.judged.outputs], [o[i] for o in found])
+            for i in range(len(self.judged.outputs[0]))
+        ]
+        return float(np.mean(parts)), d

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights as integers: a scale for each output channel, rounding that compensates its errors
+within a window, and a bias that takes up what is left on average."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.graph import Array, Node
+from .observe import Float64s, Moments
+
+_BLOCK = 64
+DAMPING = 0.01
+_MAX_BIAS = 2.0**30
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """`data` as in the graph, `scales` (O,), `bias` (O,) float64 or None."""
+
+    data: Array
+    scales: Array
+    bias: Float64s | None
+
+
+def channel_rows(node: Node, w: Array) -> Float64s:
+    """(O, K): the weights of each output channel."""
+    if node.op == "DEPTHWISE_CONV_2D":
+        return np.asarray(w, np.float64).transpose(3, 0, 1, 2).reshape(w.shape[3], -1)
+    return np.asarray(w, np.float64).reshape(w.shape[0], -1)
+
+
+def from_rows(node: Node, rows: Array) -> Array:
+    shape = node.input(1).shape
+    if node.op == "DEPTHWISE_CONV_2D":
+        return np.ascontiguousarray(
+            rows.reshape(shape[3], shape[0], shape[1], shape[2]).transpose(1, 2, 3, 0)
+        )
+    return rows.reshape(shape)
+
+
+def quantize_weights(
+    node: Node, moments: Moments | None, input_scale: float, *, compensate: bool, correct: bool
+) -> LayerWeights:
+    """int8 weights in [-127, 127] of a layer.
+
+    `compensate`: rounding after GPTQ (Frantar et al., 2022), by the covariance of the windows, else
+    to nearest. `correct`: bias += (W - Wq) E[x] (Nagel et al., 2019). `input_scale` keeps the bias
+    in 32 bits.
+    """
+    w = node.input(1).data
+    assert w is not None
+    rows = channel_rows(node, w)
+    bias = _bias(node)
+    largest = np.abs(rows).max(1)
+    if bias is not None:  # |bias| / (input_scale * scale) must stay below 2^30
+        largest = np.maximum(largest, 127 * np.abs(bias) / (input_scale * _MAX_BIAS))
+    scales = np.maximum(largest / 127, 1e-12).astype(np.float32)
+    steps = rows / scales.astype(np.float64)[:, None]
+    covariance = moments.covariance() if moments is not None and compensate else None
+    if covariance is None or node.op == "TRANSPOSE_CONV":
+        integers = np.clip(np.round(steps), -127, 127)
+    elif node.op == "DEPTHWISE_CONV_2D":
+        each = node.attrs.multiplier
+        integers = _compensate_each(steps, np.repeat(covariance, each, axis=0))
+    else:
+        integers = _compensate(steps, covariance)
+    if correct and moments is not None and moments.count:
+        error = rows - integers * scales.astype(np.float64)[:, None]
+        mean = moments.mean
+        if node.op == "DEPTHWISE_CONV_2D":
+            shift = (error * np.repeat(mean, node.attrs.multiplier, axis=0)).sum(1)
+        elif node.op == "TRANSPOSE_CONV":
+            shift = _transposed_shift(node, error, mean)
+        else:
+            shift = error @ mean
+        bias = shift if bias is None else bias + shift
+    return LayerWeights(from_rows(node, integers.astype(np.int8)), scales, bias)
+
+
+def _bias(node: Node) -> Float64s | None:
+    t = node.inputs[2] if len(node.inputs) > 2 else None
+    return None if t is None or t.data is None else np.asarray(t.data, np.float64).reshape(-1)
+
+
+def _transposed_shift(node: Node, error: Float64s, mean: Float64s) -> Float64s:
+    """An output pixel of a transposed convolution meets taps / (stride_h * stride_w) of them."""
+    o, kh, kw, c = node.input(1).shape
+    a = node.attrs
+    per_tap = error.reshape(o, kh * kw, c) @ mean
+    return np.asarray(per_tap.sum(1) / (a.stride[0] * a.stride[1]))
+
+
+def _damped(covariance: Float64s) -> Float64s:
+    diagonal = np.einsum("...ii->...i", covariance)
+    damping = DAMPING * diagonal.mean(-1, keepdims=True) + 1e-12
+    size = covariance.shape[-1]
+    return np.asarray(covariance + damping[..., None] * np.eye(size))
+
+
+def _compensate(steps: Float64s, covariance: Float64s) -> Float64s:
+    """Rounds the columns of (O, K) one after the other, those of large inputs first; what a column
+    loses, the later ones make up for."""
+    order = np.argsort(-np.diag(covariance), kind="stable")
+    h = _damped(covariance)[np.ix_(order, order)]
+    try:
+        upper = np.linalg.cholesky(np.linalg.inv(h)).T
+    except np.linalg.LinAlgError:
+        return np.clip(np.round(steps), -127, 127)
+    w = steps[:, order].copy()
+    q = np.empty_like(w)
+    for start in range(0, w.shape[1], _BLOCK):
+        end = min(start + _BLOCK, w.shape[1])
+        block, errors = w[:, start:end], np.empty((len(w), end - start))
+        for j in range(end - start):
+            k = start + j
+            q[:, k] = np.clip(np.round(block[:, j]), -127, 127)
+            errors[:, j] = (block[:, j] - q[:, k]) / upper[k, k]
+            block[:, j + 1 :] -= errors[:, j, None] * upper[k, k + 1 : end]
+        w[:, end:] -= errors @ upper[start:end, end:]
+    result = np.empty_like(q)
+    result[:, order] = q
+    return result
+
+
+def _compensate_each(steps: Float64s, covariance: Float64s) -> Float64s:
+    """The same for (O, K) with a covariance of its own for each row, (O, K, K)."""
+    w, q = steps.copy(), np.empty_like(steps)
+    scale = np.einsum("nii->n", covariance)[:, None, None]
+    safe = np.where(scale > 0, covariance, np.eye(covariance.shape[-1]))
+    upper = np.linalg.cholesky(np.linalg.inv(_damped(safe))).transpose(0, 2, 1)
+    for j in range(w.shape[1]):
+        q[:, j] = np.clip(np.round(w[:, j]), -127, 127)
+        error = (w[:, j] - q[:, j]) / upper[:, j, j]
+        w[:, j + 1 :] -= error[:, None] * upper[:, j, j + 1 :]
+    return q
