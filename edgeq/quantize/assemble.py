@@ -19,11 +19,10 @@ Weights = Callable[[Node, float], LayerWeights]  # of a layer, and its input's s
 
 def assemble(
     graph: Graph, scales: Mapping[Tensor, QParams], bits: Mapping[Tensor, int], weights: Weights
-) -> Graph:
-    """Quantized copy of `graph`.
+) -> tuple[Graph, dict[Tensor, Tensor]]:
+    """Quantized copy of `graph`, and which tensor became which.
 
-    `scales` of every float tensor that is not constant; `bits`: 8 or 16 of each. QUANTIZE is put
-    where an op needs its input on the output's scale.
+    `scales` of every float tensor that is not constant; `bits`: 8 or 16 of each.
     """
     return _Assembler(graph, scales, bits, weights).run()
 
@@ -40,7 +39,7 @@ class _Assembler:
         self.new: dict[Tensor, Tensor] = {}
         self.nodes: list[Node] = []
 
-    def run(self) -> Graph:
+    def run(self) -> tuple[Graph, dict[Tensor, Tensor]]:
         graph = self.graph
         inputs = [self.tensor(t) for t in graph.inputs]
         for node in graph.nodes:
@@ -58,7 +57,7 @@ class _Assembler:
             list(graph.output_dtypes),
         )
         quantized.verify()
-        return quantized
+        return quantized, self.new
 
     def tensor(self, t: Tensor) -> Tensor:
         if t not in self.new:

@@ -71,11 +71,17 @@ class Judged:
 
 @dataclass
 class Quantized:
+    """`graph`: the integers. `tensors`: which tensor of the float graph became which. `score`: dB on
+    the judged samples (quality.variation_sqnr, mean over outputs)."""
+
+    source: Graph
     graph: Graph
+    tensors: dict[Tensor, Tensor]
     score: float
     decisions: Decisions
     scheme: Scheme
     statistics: Statistics
+    judged: Judged
 
 
 def quantize(
@@ -97,7 +103,7 @@ class _Quantizer:
         self.graph, self.simulate, self.options, self.tell = graph, simulate, options, tell
         self.scheme = Scheme(graph)
         self.layers = [n for n in graph.nodes if n.op in LAYERS and is_float(n.output)]
-        self.statistics = Statistics(self.scheme.observed(), self.layers)
+        self.statistics = Statistics([], [])
         self.judged = Judged()
         self._weights: dict[tuple[Node, bool], LayerWeights] = {}
 
@@ -105,13 +111,16 @@ class _Quantizer:
         self.observe(samples, expected)
         tried = [self.judge(d) for d in self.alternatives()]
         score, decisions = max(tried, key=lambda found: found[0])
-        graph = self.assemble(decisions)
-        return Quantized(graph, score, decisions, self.scheme, self.statistics)
+        graph, tensors = self.assemble(decisions)
+        return Quantized(
+            self.graph, graph, tensors, score, decisions, self.scheme, self.statistics, self.judged
+        )
 
     # ---- observing
 
     def observe(self, samples: Iterable[Feed], expected: int | None) -> None:
         outputs = [t for t in self.graph.outputs if not t.is_const]
+        self.statistics = Statistics(self.scheme.observed(), self.layers, expected)
         runner = FloatRunner(self.graph, self.statistics.watched())
         every = max(1, (expected or 0) // JUDGED)
         for i, feed in enumerate(samples):
@@ -166,14 +175,14 @@ class _Quantizer:
             )
         return self._weights[key]
 
-    def assemble(self, d: Decisions) -> Graph:
+    def assemble(self, d: Decisions) -> tuple[Graph, dict[Tensor, Tensor]]:
         of = self.scheme.of
         scales = {t: d.qparams(g) for t, g in of.items()}
         bits = {t: d.bits.get(g, 8) for t, g in of.items()}
         return assemble(self.graph, scales, bits, self.weights)
 
     def judge(self, d: Decisions) -> tuple[float, Decisions]:
-        run = self.simulate(self.assemble(d), [])
+        run = self.simulate(self.assemble(d)[0], [])
         found = [run(feed) for feed in self.judged.feeds]
         parts = [
             variation_sqnr([o[i] for o in self.judged.outputs], [o[i] for o in found])

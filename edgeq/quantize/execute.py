@@ -87,7 +87,7 @@ class Emitter:
         self._helper, self._numpy = helper, numpy_helper
         self._graph, self._constants = graph, constants
         self._nodes: list[Any] = []
-        self._initializers: dict[Any, tuple[str, Any]] = {}
+        self._initializers: dict[Any, tuple[str, Any, Array]] = {}  # name, proto; data keeps its id
         self._names: dict[tuple[Tensor, bool], str] = {}  # (tensor, channels first) -> name
         self._count = 0
         for i, t in enumerate(graph.inputs):
@@ -105,7 +105,7 @@ class Emitter:
         ]
         outputs = [h.make_empty_tensor_value_info(name) for name, _ in dict.fromkeys(self.fetch)]
         proto = h.make_graph(
-            self._nodes, "float", inputs, outputs, [p for _, p in self._initializers.values()]
+            self._nodes, "float", inputs, outputs, [i[1] for i in self._initializers.values()]
         )
         model = h.make_model(proto, opset_imports=[h.make_opsetid("", OPSET)], ir_version=8)
         data: bytes = model.SerializeToString()
@@ -147,7 +147,7 @@ class Emitter:
         key = (data.dtype.str, data.shape, data.tobytes()) if data.size <= 16 else id(data)
         if key not in self._initializers:
             name = f"constant{len(self._initializers)}"
-            self._initializers[key] = (name, self._numpy.from_array(data, name))
+            self._initializers[key] = (name, self._numpy.from_array(data, name), data)
         return self._initializers[key][0]
 
     def ints(self, *values: int) -> str:

@@ -22,8 +22,9 @@ BINS = 1 << 16
 SAMPLED = 1 << 15  # elements of a tensor that a sample adds to the histogram, about
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 MAX_WINDOW = 2304  # weights of a channel up to which second moments are kept
-MAX_MOMENTS = 24 << 20  # numbers in all second moments together
-_ROWS = 32  # windows of a layer that a sample adds
+MAX_MOMENTS = 16 << 20  # numbers in all second moments together
+WINDOWS = 2048  # of a layer, from all samples together, about
+_RUN = 8  # neighbours in a row that are taken together
 _BATCH = 512
 
 
@@ -43,7 +44,7 @@ class Observed:
     histogram: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(BINS, np.uint32))
 
     def add(self, x: Array) -> None:
-        flat = np.ascontiguousarray(x, np.float32).reshape(-1)
+        flat = np.ravel(np.asarray(x, np.float32), order="K")  # as it lies in memory
         low, high = float(flat.min()), float(flat.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             self.finite = False
@@ -82,11 +83,11 @@ class Moments:
     keep_products: bool
     count: int = 0
     total: Float64s | None = None
-    products: Float64s | None = None
+    products: Float32s | None = None
     _waiting: list[Float32s] = field(default_factory=list)
 
-    def add(self, x: Array, rng: np.random.Generator) -> None:
-        self._waiting.append(_windows(self.node, x, rng))
+    def add(self, x: Array, runs: int, rng: np.random.Generator) -> None:
+        self._waiting.append(_windows(self.node, x, runs, rng))
         if sum(len(w) for w in self._waiting) >= _BATCH:
             self.flush()
 
@@ -102,10 +103,10 @@ class Moments:
         if not self.keep_products:
             return
         if rows.ndim == 2:
-            products = (rows.T @ rows).astype(np.float64)
+            products = rows.T @ rows
         else:  # (rows, C, taps)
             by_channel = rows.transpose(1, 0, 2)
-            products = (by_channel.transpose(0, 2, 1) @ by_channel).astype(np.float64)
+            products = by_channel.transpose(0, 2, 1) @ by_channel
         if self.products is None:
             self.products = products
         else:
@@ -121,13 +122,16 @@ class Moments:
         if self.products is None:
             return None
         mean = self.mean
-        return self.products / self.count - mean[..., :, None] * mean[..., None, :]
+        return self.products / np.float64(self.count) - mean[..., :, None] * mean[..., None, :]
 
 
 class Statistics:
     """Observes tensors and layers of a float graph sample by sample."""
 
-    def __init__(self, tensors: Iterable[Tensor], layers: Iterable[Node]) -> None:
+    def __init__(
+        self, tensors: Iterable[Tensor], layers: Iterable[Node], expected: int | None = None
+    ) -> None:
+        self.runs = max(1, WINDOWS // (_RUN * (expected or 64)))
         self.tensors = {t: Observed() for t in tensors}
         self.layers: dict[Node, Moments] = {}
         room = MAX_MOMENTS
@@ -147,7 +151,7 @@ class Statistics:
         for t, observed in self.tensors.items():
             observed.add(values[t])
         for node, moments in self.layers.items():
-            moments.add(values[node.input(0)], rng)
+            moments.add(values[node.input(0)], self.runs, rng)
         self.samples += 1
 
     def finish(self) -> None:
@@ -167,37 +171,54 @@ def window_size(node: Node) -> tuple[int, int]:
     return width, width * width
 
 
-def _windows(node: Node, x: Array, rng: np.random.Generator) -> Float32s:
+def _windows(node: Node, x: Array, runs: int, rng: np.random.Generator) -> Float32s:
     """Some windows of a layer, (rows, K) or (rows, C, taps); with groups, of the first group on
     in turn. TRANSPOSE_CONV: pixels, as each tap sees all of them."""
     x = np.asarray(x, np.float32)
     if node.op == "FULLY_CONNECTED":
         rows = x.reshape(-1, node.input(1).shape[1])
-        return _choose(rows, rng)
+        return _choose(rows, runs, rng)
     if node.op == "TRANSPOSE_CONV":
-        return _choose(x.reshape(-1, x.shape[3]), rng)
+        return _choose(x.reshape(-1, x.shape[3]), runs, rng)
     a, w, y = node.attrs, node.input(1), node.output
     _, height, width, depth = x.shape
-    places = y.shape[0] * y.shape[1] * y.shape[2]
-    picked = rng.integers(0, places, min(_ROWS, places))
-    image, oy, ox = np.unravel_index(picked, y.shape[:3])
+    if node.op == "DEPTHWISE_CONV_2D":
+        runs = max(1, runs // 4)  # few weights a channel
+    image, oy, ox = _places(y.shape[:3], runs, rng)
     iy = oy[:, None] * a.stride[0] - a.pad_top + np.arange(w.shape[1]) * a.dilation[0]
     ix = ox[:, None] * a.stride[1] - a.pad_left + np.arange(w.shape[2]) * a.dilation[1]
     inside = ((iy >= 0) & (iy < height))[:, :, None] & ((ix >= 0) & (ix < width))[:, None, :]
     iy, ix = iy.clip(0, height - 1), ix.clip(0, width - 1)
-    taps = x[image[:, None, None], iy[:, :, None], ix[:, None, :]] * inside[..., None]
+    taps = x[image[:, None, None], iy[:, :, None], ix[:, None, :]]
+    if not inside.all():
+        taps *= inside[..., None]
     if node.op == "DEPTHWISE_CONV_2D":
-        rows = taps.reshape(len(picked), -1, depth).transpose(0, 2, 1)
+        rows = taps.reshape(len(taps), -1, depth).transpose(0, 2, 1)
         return np.ascontiguousarray(rows, np.float32)
     groups = a.groups
     if groups > 1:
         part = depth // groups
-        g = rng.integers(0, groups, len(picked))
+        g = rng.integers(0, groups, len(taps))
         taps = np.stack([t[..., k * part : (k + 1) * part] for t, k in zip(taps, g)])
-    return np.ascontiguousarray(taps.reshape(len(picked), -1), np.float32)
+    return np.ascontiguousarray(taps.reshape(len(taps), -1), np.float32)
 
 
-def _choose(rows: Array, rng: np.random.Generator) -> Float32s:
-    if len(rows) <= _ROWS:
+def _places(
+    shape: tuple[int, ...], runs: int, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    """Image, row and column of the windows to take. Neighbours in a row lie in the same cache lines
+    where channels come first."""
+    images, height, width = shape
+    run = min(_RUN, width)
+    count = min(runs * _RUN // run, images * height)
+    rows = rng.integers(0, images * height, count)
+    left = rng.integers(0, width - run + 1, count)
+    columns = (left[:, None] + np.arange(run)).reshape(-1)
+    return np.repeat(rows // height, run), np.repeat(rows % height, run), columns
+
+
+def _choose(rows: Array, runs: int, rng: np.random.Generator) -> Float32s:
+    wanted = runs * _RUN
+    if len(rows) <= wanted:
         return np.ascontiguousarray(rows, np.float32)
-    return np.ascontiguousarray(rows[rng.integers(0, len(rows), _ROWS)], np.float32)
+    return np.ascontiguousarray(rows[rng.integers(0, len(rows), wanted)], np.float32)
