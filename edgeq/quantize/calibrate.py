@@ -71,8 +71,8 @@ class Judged:
 
 @dataclass
 class Quantized:
-    """`graph`: the integers. `tensors`: which tensor of the float graph became which. `score`: dB on
-    the judged samples (quality.variation_sqnr, mean over outputs)."""
+    """`graph`: the integers. `tensors`: which tensor of the float graph became which. `score`: dB
+    on the judged samples (quality.variation_sqnr, mean over outputs)."""
 
     source: Graph
     graph: Graph
