@@ -107,6 +107,21 @@ class Node:
 
 
 @dataclass(eq=False)
+class State:
+    """What a network keeps from one run to the next.
+
+    `before` is what the nodes read, and like an input has no producer; at the end of a run `after`
+    (any tensor of the graph with the same dtype, shape and quantization, `before` too) becomes the
+    next run's `before`. `initial`, of their shape, is what the first run reads.
+    """
+
+    name: str
+    before: Tensor
+    after: Tensor
+    initial: Array
+
+
+@dataclass(eq=False)
 class Graph:
     """`nodes` are in an order in which they can run.
 
@@ -123,6 +138,7 @@ class Graph:
     labels: dict[Tensor, str] = field(default_factory=dict)  # output -> one label a line
     input_dtypes: list[str] = field(default_factory=list)
     output_dtypes: list[str] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.input_dtypes = self.input_dtypes or [t.source_dtype for t in self.inputs]
@@ -148,19 +164,30 @@ class Graph:
             labels={new[t]: text for t, text in self.labels.items()},
             input_dtypes=list(self.input_dtypes),
             output_dtypes=list(self.output_dtypes),
+            states=[replace(s, before=new[s.before], after=new[s.after]) for s in self.states],
         )
 
     def tensors(self) -> Iterator[Tensor]:
-        """Every tensor once: inputs, then in order of the nodes."""
+        """Every tensor once: inputs, states, then in order of the nodes."""
         seen: set[int] = set()
         for t in [
             *self.inputs,
+            *(s.before for s in self.states),
             *(t for n in self.nodes for t in [*n.inputs, *n.outputs]),
             *self.outputs,
+            *(s.after for s in self.states),
         ]:
             if t is not None and id(t) not in seen:
                 seen.add(id(t))
                 yield t
+
+    def sources(self) -> set[Tensor]:
+        """What is there before the first node: the inputs and the states."""
+        return {*self.inputs, *(s.before for s in self.states)}
+
+    def results(self) -> set[Tensor]:
+        """What a run is for: the outputs, and what the states become."""
+        return {*self.outputs, *(s.after for s in self.states)}
 
     def producers(self) -> dict[Tensor, Node]:
         return {t: n for n in self.nodes for t in n.outputs}
@@ -179,8 +206,10 @@ class Graph:
             n.inputs = [None if t is None else new.get(t, t) for t in n.inputs]
 
     def move_ports(self, old: Tensor, new: Tensor) -> None:
-        """Makes `new` the output wherever `old` is one."""
+        """Makes `new` the output, or what a state becomes, wherever `old` is it."""
         self.outputs = [new if t is old else t for t in self.outputs]
+        for s in self.states:
+            s.after = new if s.after is old else s.after
         if old in self.labels:
             self.labels[new] = self.labels.pop(old)
 
@@ -190,7 +219,7 @@ class Graph:
 
         assert len(self.input_dtypes) == len(self.inputs), "input_dtypes"
         assert len(self.output_dtypes) == len(self.outputs), "output_dtypes"
-        ready = {id(t) for t in self.inputs}
+        ready = {id(t) for t in self.sources()}
         for n in self.nodes:
             assert n.op in OPS, f"unknown op {n.op}"
             spec = OPS[n.op]
@@ -204,6 +233,12 @@ class Graph:
                 ready.add(id(t))
         for t in self.outputs:
             assert t.is_const or id(t) in ready, f"output {t.name!r} is never written"
+        for s in self.states:
+            assert not s.before.is_const, f"state {s.name!r} is constant"
+            assert s.after.is_const or id(s.after) in ready, f"state {s.name!r} is never written"
+            for t in (s.before, s.after):
+                assert t.shape == s.initial.shape, f"state {s.name!r}: {t.name!r} is {t.shape}"
+                assert t.dtype == str(s.initial.dtype), f"state {s.name!r}: {t.name!r} is {t.dtype}"
         for t in self.tensors():
             assert all(d >= 1 for d in t.shape), f"{t.name!r} has shape {t.shape}"
             if t.data is not None:

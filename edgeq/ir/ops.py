@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .expression import Expression
+from .graph import QParams
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,90 @@ class Gather:
 
 
 @dataclass(frozen=True)
+class Lstm:
+    """LSTM: a whole sequence, one layer, one direction.
+
+    Sizes: T steps, N sequences, I inputs a step, U cells, P outputs a step (P = U without a
+    projection). Gates always come in the order input i, forget f, cell g, output o.
+
+    Inputs, 24 of them; those marked ? may be None:
+
+        0        x         (T, N, I) if time_major, else (N, T, I)
+        1 .. 4   Wi? Wf Wg Wo   (U, I)    input weights
+        5 .. 8   Ri? Rf Rg Ro   (U, P)    recurrent weights
+        9 .. 11  pi? pf? po?    (U,)      peephole weights; pf and po are both there or both None
+        12 .. 15 bi? bf bg bo   (U,)      biases
+        16       Wp?       (P, U)         projection weights
+        17       bp?       (P,)           projection bias, only with Wp
+        18       h0?       (N, P)         output before the first step, None: zeros
+        19       c0?       (N, U)         cell before the first step, None: zeros
+        20 .. 23 li? lf? lg? lo?  (U,)    layer normalization coefficients: lf, lg and lo are all
+                                          there or all None
+
+    Wi, Ri and bi are all None where input and forget gate are coupled (CIFG): i = 1 - f; then pi
+    and li are None too. Weights and biases are constants.
+
+    Outputs: y, shaped as x with P instead of I; then, both or neither, h (N, P) and c (N, U) behind
+    the last step. `reverse` walks from the last step to the first: y stays in the order of x.
+
+    Each step, * elementwise, @ a product with the transposed matrix:
+
+        gate k = i, f, g, o:   s = x_t @ Wk + h @ Rk + pk * c       no pk for g; o takes the new c
+                               s = norm(s) * lk                     with layer normalization
+                               s = s + bk
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g), then clipped to +-cell_clip if that is not 0
+        h = sigmoid(o) * tanh(c)
+        h = clip(h @ Wp + bp, +-projection_clip), if there is a Wp; no clip where it is 0
+        y_t = h
+
+    norm(s) = (s - mean) / standard deviation over the U cells.
+
+    Float: every tensor is float32. Quantized, as TFLite's 8x8_16 form: x, h0, h and y int8 with
+    scale and zero point, where h0, h and y have the same ones; W, R, Wp int8, symmetric, one scale
+    each; peephole and layer normalization coefficients int16, symmetric; c0 and c int16, symmetric,
+    of a scale that is a power of two of 2^-9 or less; biases int32 of scale x * W without layer
+    normalization and of the coefficient's scale * 2^-10 with it; bp int32 of scale Wp * hidden.
+    `hidden` is the scale and zero point of the int8 h before the projection; without a projection
+    it is that of y. `gate_scales` (i, f, g, o) are those of the int16 sums s before layer
+    normalization, 0 for what is not there; without layer normalization they have no meaning.
+    """
+
+    time_major: bool = False
+    reverse: bool = False
+    cell_clip: float = 0.0
+    projection_clip: float = 0.0
+    hidden: QParams | None = None
+    gate_scales: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Svdf:
+    """SVDF: a fully connected layer of rank `rank` over the last T steps, one step a run.
+
+    Sizes: N sequences, I inputs, F = units * rank filters, T steps of memory. Inputs:
+
+        0  x        (N, I)
+        1  feature  (F, I)       weights of one step
+        2  time     (F, T)       weights over the steps; T - 1 is the newest
+        3  bias?    (units,)
+        4  state    (N, F * T)   what the filters gave in the last T steps, oldest first
+
+    Outputs: y (N, units) and the new state, like input 4:
+
+        state[n, f]  = state[n, f, 1:] followed by x[n] @ feature[f]
+        y[n, u]      = activation(bias[u] + sum over the filters f of u, and over t, of
+                       time[f, t] * state[n, f, t])             u's filters: u * rank .. + rank - 1
+
+    Float: every tensor is float32. Quantized: x and y int8 with scale and zero point, feature int8
+    symmetric, time and state int16 symmetric (int8 in some files), bias int32 of scale
+    time * state.
+    """
+
+    rank: int = 1
+    activation: str = "NONE"
+
+
+@dataclass(frozen=True)
 class OpSpec:
     attrs: type = NoAttrs
     lowered: bool = True
@@ -231,6 +316,8 @@ OPS: dict[str, OpSpec] = {
     "LAYER_NORM": OpSpec(Norm),
     "GATHER": OpSpec(Gather),
     "REDUCE_MIN": OpSpec(Reduce),
+    "LSTM": OpSpec(Lstm),
+    "SVDF": OpSpec(Svdf),
     "COPY": OpSpec(),
     "RESHAPE": OpSpec(),  # lowered to a view; SQUEEZE and EXPAND_DIMS are imported as RESHAPE
     "SPLIT": OpSpec(Axis, lowered=False),  # SPLIT_V too: the outputs' shapes say where

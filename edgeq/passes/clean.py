@@ -76,11 +76,13 @@ def _stand_in(node: Node, quantized: dict[Tensor, list[Tensor]]) -> Tensor | Non
 
 
 def _can_stand_in(graph: Graph, y: Tensor, x: Tensor) -> bool:
-    """Gives x the ports of y; False where y has some and x is a port or a constant itself."""
-    if y not in graph.outputs:
-        return True
-    if x in graph.outputs or x in graph.inputs or x.is_const:
-        return False
-    x.name = y.name
+    """Gives x the ports of y; False where y has some and x is a port or a constant itself.
+
+    What a state becomes may be anything.
+    """
+    if y in graph.outputs:
+        if x in graph.sources() or x in graph.outputs or x.is_const:
+            return False
+        x.name = y.name
     graph.move_ports(y, x)
     return True

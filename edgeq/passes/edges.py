@@ -87,7 +87,7 @@ def _absorb_inputs(graph: Graph) -> None:
     new: dict[Tensor, Tensor] = {}
     for i, x in enumerate(graph.inputs):
         users = consumers.get(x, [])
-        if x in graph.outputs or not users or any(n.op != "QUANTIZE" for n in users):
+        if x in graph.results() or not users or any(n.op != "QUANTIZE" for n in users):
             continue
         first = users[0].output
         if not all(same_meaning(n.output, first) for n in users):
@@ -97,7 +97,7 @@ def _absorb_inputs(graph: Graph) -> None:
             continue
         graph.inputs[i] = t = replace(first, name=x.name)
         for n in users:
-            if n.output in graph.outputs:
+            if n.output in graph.results():
                 n.op, n.inputs = "COPY", [t]
             else:
                 new[n.output] = t
@@ -107,17 +107,20 @@ def _absorb_inputs(graph: Graph) -> None:
 
 def _absorb_outputs(graph: Graph) -> None:
     producers, consumers = graph.producers(), graph.consumers()
+    kept = {s.after for s in graph.states}
     gone: set[Tensor] = set()
     for y in list(graph.outputs):
         node = producers.get(y)
         if node is None or y in gone or node.op not in ("QUANTIZE", "DEQUANTIZE"):
             continue
         x = node.input(0)
-        if y in consumers or x.dtype != "int8" or x.qparams is None or x.qparams.per_channel:
+        if y in consumers or y in kept:
+            continue
+        if x.dtype != "int8" or x.qparams is None or x.qparams.per_channel:
             continue
         if node.op == "QUANTIZE" and not x.qparams.same(y.qparams):
             continue
-        if x in graph.outputs or x in graph.inputs or x.is_const:
+        if x in graph.sources() or x in graph.outputs or x.is_const:
             quantized = replace(x, name=y.name, data=None)
             node.op, node.attrs, node.outputs = "COPY", NoAttrs(), [quantized]
         else:

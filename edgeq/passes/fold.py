@@ -27,7 +27,7 @@ def fold(graph: Graph) -> Graph:
 
 def remove_dead(graph: Graph) -> None:
     """Drops nodes without a reader. A node with several outputs stays while one of them is read."""
-    live = set(graph.outputs)
+    live = graph.results()
     kept = []
     for node in reversed(graph.nodes):
         if any(t in live for t in node.outputs):

@@ -47,7 +47,7 @@ def fuse(graph: Graph) -> Graph:
 def _fuse_pad(graph: Graph, pad: Node, consumers: Consumers) -> None:
     """Padding by the zero point contributes nothing to a sum, like a convolution's own padding."""
     x, y, a = pad.input(0), pad.output, pad.attrs
-    if len(x.shape) != 4 or y in graph.outputs or not same_meaning(x, y) or x.qparams is None:
+    if len(x.shape) != 4 or y in graph.results() or not same_meaning(x, y) or x.qparams is None:
         return
     if a.value != x.qparams.zero_point or a.before[0] or a.after[0] or a.before[3] or a.after[3]:
         return
@@ -95,7 +95,7 @@ def _fuse_relu(
     producer = producers.get(x)
     if producer is None or producer.op not in _CLAMPING or producer.attrs.activation != "NONE":
         return False
-    if x in graph.outputs or consumers[x] != [relu] or not same_meaning(x, y):
+    if x in graph.results() or consumers[x] != [relu] or not same_meaning(x, y):
         return False
     if y.qparams is None or y.qparams.per_channel or y.qparams.scale < _MIN_SCALE:
         return False
