@@ -32,7 +32,8 @@ _BATCH = 512
 class Observed:
     """Extremes of a tensor, of each sample in turn too, and how often which value came.
 
-    `histogram` counts by the upper half of a float32's bits.
+    `histogram` counts by the upper half of a float32's bits. `channel_low` and `channel_high` (C,)
+    are those of the last axis, None for a tensor of less than two dimensions.
     """
 
     low: float = np.inf
@@ -41,11 +42,14 @@ class Observed:
     mean_low: float = 0.0  # means of the samples' extremes
     mean_high: float = 0.0
     finite: bool = True
+    channel_low: Float32s | None = None
+    channel_high: Float32s | None = None
     histogram: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(BINS, np.uint32))
 
     def add(self, x: Array) -> None:
-        flat = np.ravel(np.asarray(x, np.float32), order="K")  # as it lies in memory
-        low, high = float(flat.min()), float(flat.max())
+        x = np.asarray(x, np.float32)
+        flat = np.ravel(x, order="K")  # as it lies in memory
+        low, high = self._extremes(x)
         if not (np.isfinite(low) and np.isfinite(high)):
             self.finite = False
             return
@@ -58,6 +62,18 @@ class Observed:
             step |= 1  # odd: meets every channel
         bits = np.ascontiguousarray(flat[self.samples % step :: step]).view(np.uint32) >> 16
         self.histogram += np.bincount(bits.astype(np.int64), minlength=BINS).astype(np.uint32)
+
+    def _extremes(self, x: Float32s) -> tuple[float, float]:
+        if x.ndim < 2:
+            return float(x.min()), float(x.max())
+        axes = tuple(range(x.ndim - 1))
+        lows, highs = x.min(axes), x.max(axes)
+        if self.channel_low is None or self.channel_high is None:
+            self.channel_low, self.channel_high = lows, highs
+        else:
+            np.minimum(self.channel_low, lows, out=self.channel_low)
+            np.maximum(self.channel_high, highs, out=self.channel_high)
+        return float(lows.min()), float(highs.max())
 
     def values(self) -> tuple[Float64s, Float64s]:
         """The values that came, in rising order, and the share of each."""

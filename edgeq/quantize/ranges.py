@@ -38,12 +38,24 @@ def percentile(o: Observed, share: float = PERCENTILE) -> Range:
 def mse(o: Observed, levels: int = 255) -> Range:
     """The range with the least mean squared error: rounding inside, clipping outside."""
     x, p = o.values()
-    best, least = (o.low, o.high), np.inf
-    for low, high in _candidates(o):
-        error = _squared_error(x, p, low, high, levels)
-        if error < least:
-            best, least = (low, high), error
-    return best
+    shrink = 0.94 ** np.arange(64)
+    lows, highs = min(o.low, 0.0) * shrink, max(o.high, 0.0) * shrink
+    # sums over all values below (of -x: above) a bound of p, p x and p x^2
+    clipped_low, beyond_low = _clipping(x, p, lows)
+    clipped_high, beyond_high = _clipping(-x[::-1], p[::-1], -highs)
+    steps = np.maximum(highs[None, :] - lows[:, None], MIN_SPAN) / levels
+    inside = p[x != 0].sum() - beyond_low[:, None] - beyond_high[None, :]
+    error = clipped_low[:, None] + clipped_high[None, :] + inside * steps**2 / 12
+    i, j = np.unravel_index(int(error.argmin()), error.shape)
+    return float(lows[i]), float(highs[j])
+
+
+def _clipping(x: Float64s, p: Float64s, bounds: Float64s) -> tuple[Float64s, Float64s]:
+    """Of rising values x with shares p: sum p (bound - x)^2 over x < bound, and sum p."""
+    sums = [np.concatenate([[0.0], np.cumsum(p * x**k)]) for k in range(3)]
+    at = np.searchsorted(x, bounds)
+    error = bounds**2 * sums[0][at] - 2 * bounds * sums[1][at] + sums[2][at]
+    return np.maximum(error, 0.0), sums[0][at]
 
 
 def entropy(o: Observed, levels: int = 255) -> Range:
