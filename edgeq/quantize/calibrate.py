@@ -8,13 +8,14 @@ quantized graph as the device will.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
 from ..ir.graph import Array, Graph, Node, QParams, Tensor
 from .assemble import assemble
+from .equalize import equalize
 from .execute import FloatRunner
 from .observe import LAYERS, Statistics
 from .quality import variation_sqnr
@@ -28,6 +29,7 @@ Simulate = Callable[[Graph, Sequence[Tensor]], Run]
 Tell = Callable[[str, float], None]
 
 JUDGED = 16  # samples by which alternatives are compared
+WORTH = 0.2  # dB that a repair of the whole network must gain
 EFFORTS = ("fast", "default", "high")
 
 
@@ -69,19 +71,40 @@ class Judged:
     outputs: list[list[Array]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Repair:
+    """What was tried: the score without and with it, in dB, and whether it stayed."""
+
+    name: str
+    before: float
+    after: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How weights become integers: weights.quantize_weights."""
+
+    compensate: bool = False
+    correct: bool = False
+    sweeps: int = 0
+
+
 @dataclass
 class Quantized:
-    """`graph`: the integers. `tensors`: which tensor of the float graph became which. `score`: dB
-    on the judged samples (quality.variation_sqnr, mean over outputs)."""
+    """`graph`: the integers. `tensors`: which tensor of the float graph `source` became which.
+    `score`: dB on the judged samples (quality.variation_sqnr, mean over outputs)."""
 
     source: Graph
     graph: Graph
     tensors: dict[Tensor, Tensor]
     score: float
     decisions: Decisions
+    rounding: Rounding
     scheme: Scheme
     statistics: Statistics
     judged: Judged
+    repairs: list[Repair] = field(default_factory=list)
 
 
 def quantize(
@@ -92,10 +115,27 @@ def quantize(
     tell: Tell | None = None,
     expected: int | None = None,
 ) -> Quantized:
-    """The quantized graph of a float graph. `expected`: how many samples there will be."""
-    return _Quantizer(graph, simulate, options or Options(), tell or (lambda *_: None)).run(
-        samples, expected
-    )
+    """The quantized graph of a float graph that went through the float passes.
+
+    `samples` are walked through more than once. `expected`: how many there will be.
+    Raises ArgumentError without samples, UnsupportedError where the float network computes
+    infinities, or where the integer one cannot be run.
+    """
+    options, tell = options or Options(), tell or (lambda *_: None)
+    if iter(samples) is samples:
+        samples = list(samples)
+    found = _Quantizer(graph, simulate, options, tell).run(samples, expected)
+    if options.effort == "fast":
+        return found
+    equal = equalize(graph, found.statistics)
+    if equal is None:
+        return found
+    other = _Quantizer(equal, simulate, options, tell).run(samples, expected)
+    kept = other.score > found.score + WORTH
+    repair = Repair("cross-layer equalization", found.score, other.score, kept)
+    best = other if kept else found
+    best.repairs.append(repair)
+    return best
 
 
 class _Quantizer:
@@ -105,15 +145,27 @@ class _Quantizer:
         self.layers = [n for n in graph.nodes if n.op in LAYERS and is_float(n.output)]
         self.statistics = Statistics([], [])
         self.judged = Judged()
-        self._weights: dict[tuple[Node, bool], LayerWeights] = {}
+        self.repairs: list[Repair] = []
+        self.rounding = Rounding(compensate=True, correct=True)
+        self._weights: dict[tuple[Node, Rounding], tuple[float, LayerWeights]] = {}
 
     def run(self, samples: Iterable[Feed], expected: int | None) -> Quantized:
         self.observe(samples, expected)
-        tried = [self.judge(d) for d in self.alternatives()]
+        tried = [(self.judge(d), d) for d in self.alternatives()]
         score, decisions = max(tried, key=lambda found: found[0])
+        score = self.repair(decisions, score)
         graph, tensors = self.assemble(decisions)
         return Quantized(
-            self.graph, graph, tensors, score, decisions, self.scheme, self.statistics, self.judged
+            self.graph,
+            graph,
+            tensors,
+            score,
+            decisions,
+            self.rounding,
+            self.scheme,
+            self.statistics,
+            self.judged,
+            self.repairs,
         )
 
     # ---- observing
@@ -157,23 +209,49 @@ class _Quantizer:
         return found
 
     def alternatives(self) -> list[Decisions]:
-        methods = (
-            ["minmax", "mse", "percentile"]
-            if self.options.method == "auto"
-            else [self.options.method]
-        )
-        tried = {m: self.ranges(m) for m in methods}
-        return [Decisions(r, method=m) for m, r in tried.items()]
+        auto = self.options.method == "auto"
+        methods = ["minmax", "mse", "percentile"] if auto else [self.options.method]
+        return [Decisions(self.ranges(m), method=m) for m in methods]
 
-    # ---- making and judging graphs
+    # ---- weights
+
+    def repair(self, d: Decisions, score: float) -> float:
+        """Rounding with and without each repair, on the samples; what does not help goes."""
+        full = self.rounding
+        steps = [Rounding(), Rounding(correct=True), full]
+        if self.options.effort == "high":
+            steps.append(replace(full, sweeps=3))
+        names = ["", "bias correction", "compensated rounding", "learned rounding"]
+        best = Rounding()
+        self.rounding = best
+        least = self.judge(d)
+        for name, rounding in zip(names[1:], steps[1:]):
+            self.rounding = rounding
+            reached = score if rounding == full else self.judge(d)
+            kept = reached > least
+            self.repairs.append(Repair(name, least, reached, kept))
+            if kept:
+                best, least = rounding, reached
+        self.rounding = best
+        return least
 
     def weights(self, node: Node, input_scale: float) -> LayerWeights:
-        key = (node, False)
-        if key not in self._weights:
-            self._weights[key] = quantize_weights(
-                node, self.statistics.layers[node], input_scale, compensate=True, correct=True
+        """Cached: they depend on the input's scale only where the bias asks for it."""
+        key = (node, self.rounding)
+        if key not in self._weights or input_scale < self._weights[key][0]:
+            r = self.rounding
+            found = quantize_weights(
+                node,
+                self.statistics.layers[node],
+                input_scale,
+                compensate=r.compensate,
+                correct=r.correct,
+                sweeps=r.sweeps,
             )
-        return self._weights[key]
+            self._weights[key] = (input_scale, found)
+        return self._weights[key][1]
+
+    # ---- making and judging graphs
 
     def assemble(self, d: Decisions) -> tuple[Graph, dict[Tensor, Tensor]]:
         of = self.scheme.of
@@ -181,11 +259,11 @@ class _Quantizer:
         bits = {t: d.bits.get(g, 8) for t, g in of.items()}
         return assemble(self.graph, scales, bits, self.weights)
 
-    def judge(self, d: Decisions) -> tuple[float, Decisions]:
+    def judge(self, d: Decisions) -> float:
         run = self.simulate(self.assemble(d)[0], [])
         found = [run(feed) for feed in self.judged.feeds]
         parts = [
             variation_sqnr([o[i] for o in self.judged.outputs], [o[i] for o in found])
             for i in range(len(self.judged.outputs[0]))
         ]
-        return float(np.mean(parts)), d
+        return float(np.mean(parts))
