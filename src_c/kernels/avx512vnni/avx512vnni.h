@@ -7,10 +7,10 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include "kernels/x86/pack.h"
-
 #define TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
+
+#include "kernels/x86/pack.h"
 
 void eq_kernels_fill_avx512vnni_gemm(eq_kernels *kernels);
 void eq_kernels_fill_avx512vnni_depthwise(eq_kernels *kernels);
@@ -105,12 +105,30 @@ INLINE finisher make_finisher(int32_t path, const eq_channel_params *p)
     return f;
 }
 
+INLINE __m512i line_at(__m512i acc, __m512i factor, __m512i offset)
+{
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), _mm512_castsi512_ps(factor),
+                                              _mm512_castsi512_ps(offset)));
+}
+
+/* 64 bytes before the activation's clamp. */
+INLINE __m512i requant_line(const __m512i acc[4], const quad_constants *c)
+{
+    const __m512i p0 = _mm512_packs_epi32(line_at(acc[0], c->factor[0], c->half[0]),
+                                          line_at(acc[1], c->factor[1], c->half[1]));
+    const __m512i p1 = _mm512_packs_epi32(line_at(acc[2], c->factor[2], c->half[2]),
+                                          line_at(acc[3], c->factor[3], c->half[3]));
+    return _mm512_packs_epi16(p0, p1);
+}
+
 INLINE __m512i finish_quad(const finisher *f, const __m512i acc[4], const quad_constants *c,
                            uint64_t *undecided)
 {
     __m512i y;
     *undecided = 0;
-    if (f->path == PATH_R31)
+    if (f->path == PATH_LINE)
+        y = requant_line(acc, c);
+    else if (f->path == PATH_R31)
         y = requant_r31(acc, c, f->offset, false, undecided);
     else if (f->path == PATH_R15)
         y = requant_r15(acc, c, f->offset, f->fraction);

@@ -190,8 +190,9 @@ INLINE void pair_tile(const size_t vectors, const size_t rows, const source *fro
     PAIR_TILE(v, 3) \
     PAIR_TILE(v, 4) \
     PAIR_TILE(v, 5) \
-    PAIR_TILE(v, 6) PAIR_TILE(v, 7) PAIR_TILE(v, 8) PAIR_TILE(v, 9) PAIR_TILE(v, 10) \
-        PAIR_TILE(v, 11) PAIR_TILE(v, 12)
+    PAIR_TILE(v, 6) \
+    PAIR_TILE(v, 7) PAIR_TILE(v, 8) PAIR_TILE(v, 9) PAIR_TILE(v, 10) PAIR_TILE(v, 11) \
+        PAIR_TILE(v, 12)
 PAIR_TILES(1)
 PAIR_TILES(2)
 #define PAIR_NAMES(v) \
@@ -247,10 +248,10 @@ static TARGET void finish(size_t vectors, size_t rows, int32_t path, const eq_ch
 
 /* A group is four vectors, which tiles of one row already add up in turns. */
 static size_t multiply_row(const source *from, const uint8_t *group, size_t size, size_t groups,
-                           int32_t path, const eq_channel_params *p, size_t channel, int32_t start,
-                           int8_t *y)
+                           const uint8_t *paths, const eq_channel_params *p, size_t channel,
+                           int32_t start, int8_t *y)
 {
-    (void)from, (void)group, (void)size, (void)groups, (void)path, (void)p;
+    (void)from, (void)group, (void)size, (void)groups, (void)paths, (void)p;
     (void)channel, (void)start, (void)y;
     return 0;
 }

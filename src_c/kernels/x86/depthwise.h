@@ -74,10 +74,29 @@ static size_t weight_sets(const eq_depthwise *d, size_t first, size_t end)
     return sets;
 }
 
-/* Header, how many parts each group needs (a byte), groups. */
+/* Header, how many parts each group needs (a byte), the path of each group (a byte), groups. */
 static size_t groups_offset(size_t groups)
 {
-    return sizeof(packed_header) + round_up(groups, EQ_PACK_ALIGN);
+    return sizeof(packed_header) + round_up(2 * groups, EQ_PACK_ALIGN);
+}
+
+/* Lines of a group's channels, if all have one. */
+static bool group_lines(const eq_depthwise *d, int32_t path, size_t first, size_t end, line *lines)
+{
+    const size_t taps = d->kernel_h * d->kernel_w;
+    int64_t high[GROUP];
+    if ((path != PATH_R31 && path != PATH_R31_WIDE) || d->params.act_min < d->params.y_zero)
+        return false;
+    for (size_t n = first; n < end; n++) {
+        int64_t sum = 0, positive = 0;
+        for (size_t t = 0; t < taps; t++) {
+            const int32_t v = d->w[t * d->channels + n] - d->params.w_zero;
+            sum += v;
+            positive += v > 0 ? v : 0;
+        }
+        high[n - first] = largest_sum(&d->params, n, positive, sum - positive);
+    }
+    return find_lines(&d->params, first, end - first, high, lines);
 }
 
 static void pack_channel(const eq_depthwise *d, size_t n, size_t sets, weight *out, int32_t *sum)
@@ -93,7 +112,8 @@ static void pack_channel(const eq_depthwise *d, size_t n, size_t sets, weight *o
         }
 }
 
-static void pack_depthwise_group(const eq_depthwise *d, size_t first, size_t sets, uint8_t *packed)
+static void pack_depthwise_group(const eq_depthwise *d, size_t first, size_t sets,
+                                 const line *lines, uint8_t *packed)
 {
     const eq_channel_params *p = &d->params;
     int32_t *constants = (int32_t *)(void *)packed;
@@ -109,8 +129,8 @@ static void pack_depthwise_group(const eq_depthwise *d, size_t first, size_t set
                 bias = (p->bias ? (uint32_t)p->bias[n] : 0)
                        - (uint32_t)(VALUE_OFFSET + p->x_zero) * (uint32_t)sum;
             }
-            pack_constants(p, d->channels, n, (int32_t)bias, LANES,
-                           constants + j * CONSTANTS * LANES + lane);
+            pack_constants(p, d->channels, n, (int32_t)bias, lines ? lines + (n - first) : NULL,
+                           LANES, constants + j * CONSTANTS * LANES + lane);
         }
 }
 
@@ -125,9 +145,14 @@ static size_t depthwise_pack(const eq_depthwise *d, void *packed)
         header->path = requant_path(&d->params, d->channels);
         header->sets = (int32_t)sets;
         for (size_t g = 0; g < groups; g++) {
-            const size_t first = g * GROUP, end = first + GROUP;
-            used[g] = (uint8_t)weight_sets(d, first, end < d->channels ? end : d->channels);
-            pack_depthwise_group(d, first, sets, (uint8_t *)packed + offset + g * size);
+            const size_t first = g * GROUP, left = d->channels - first;
+            const size_t end = first + (left < GROUP ? left : GROUP);
+            line lines[GROUP];
+            const bool found = group_lines(d, header->path, first, end, lines);
+            used[g] = (uint8_t)weight_sets(d, first, end);
+            used[groups + g] = (uint8_t)(found ? PATH_LINE : header->path);
+            pack_depthwise_group(d, first, sets, found ? lines : NULL,
+                                 (uint8_t *)packed + offset + g * size);
         }
     }
     return offset + groups * size;
@@ -289,7 +314,7 @@ static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, siz
     const packed_header *header = d->packed;
     const size_t sets = (size_t)header->sets, size = depthwise_group_size(d, sets);
     const size_t groups = (d->channels + GROUP - 1) / GROUP;
-    const uint8_t *used = (const uint8_t *)(header + 1) + n / GROUP;
+    const uint8_t *used = (const uint8_t *)(header + 1) + n / GROUP, *paths = used + groups;
     const uint8_t *group = (const uint8_t *)header + groups_offset(groups) + n / GROUP * size;
     group_job job = {
         .p = &d->params,
@@ -297,9 +322,12 @@ static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, siz
         .products = d->kernel_w * row_groups(d),
         .sets = sets,
         .y_stride = d->channels,
-        .path = header->path,
+        .path = paths[0],
     };
-    const size_t rest = count == CHUNK && CHUNK == PIXELS * GROUP ? pixels % PIXELS : 0;
+    size_t rest = count == CHUNK && CHUNK == PIXELS * GROUP ? pixels % PIXELS : 0;
+    for (size_t i = 1; rest > 0 && i < PIXELS; i++)
+        if (paths[i] != paths[0])
+            rest = 0; /* groups that are not requantized alike */
     if (rest > 0) {
         const size_t done = pixels - rest;
         job.columns = columns + done * job.stride;
@@ -309,6 +337,7 @@ static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, siz
         run_rest(&job, size, rest, y + done * d->channels);
     }
     for (size_t c = 0; c < count; c += GROUP, group += size, columns += GROUP * 4) {
+        job.path = *paths++;
         job.sets = *used++; /* a constant 1 keeps compilers from hoisting what they then spill */
         job.columns = columns;
         job.constants = (const int32_t *)(const void *)group;

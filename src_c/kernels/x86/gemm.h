@@ -14,8 +14,9 @@
  *                 sums[r] = the sum of the n values at runs[i] + r * stride, over i < count
  *     multiply(vectors, rows, source, w, constants, start, acc)
  *                 acc[r][j] = bias[j] + start[r] + the products of window r of the source and w
- *     multiply_row(from, group, size, groups, path, p, channel, start, y)
- *                 whole groups of a single window, as many as it likes; how many
+ *     multiply_row(from, group, size, groups, paths, p, channel, start, y)
+ *                 whole groups of a single window, as many as it likes; how many. paths: a byte a
+ *                 vector, of which a group's first counts
  *     finish(vectors, rows, layer, channel, constants, acc, y, y_stride, count)
  *                 requantizes them into `count` channels of `rows` pixels
  *
@@ -83,7 +84,8 @@ static int32_t pack_filter(const eq_gemm *g, size_t n, int8_t *out, size_t strid
 
 /* bias' = bias + offset * (what every value of the panel is too large by): then acc is bias' plus
  * the products of panel and weights, minus w_zero * (sum of x - x_zero). */
-static void pack_group(const eq_gemm *g, size_t first, size_t vectors, uint8_t *packed)
+static void pack_group(const eq_gemm *g, size_t first, size_t vectors, const line *lines,
+                       uint8_t *packed)
 {
     const eq_channel_params *p = &g->params;
     int32_t *constants = (int32_t *)(void *)packed;
@@ -101,24 +103,59 @@ static void pack_group(const eq_gemm *g, size_t first, size_t vectors, uint8_t *
                 bias = (p->bias ? (uint32_t)p->bias[n] : 0) - excess * (uint32_t)sum;
                 bias += excess * (uint32_t)p->w_zero * (uint32_t)(g->runs * g->length);
             }
-            pack_constants(p, g->channels, n, (int32_t)bias, LANES, constants + lane);
+            pack_constants(p, g->channels, n, (int32_t)bias, lines ? lines + (n - first) : NULL,
+                           LANES, constants + lane);
         }
+}
+
+/* Lines of a group's channels, if all have one. */
+static bool group_lines(const eq_gemm *g, int32_t path, size_t first, size_t count, line *lines)
+{
+    const size_t taps = g->runs * g->length;
+    int64_t high[MAX_VECTORS * LANES];
+    if ((path != PATH_R31 && path != PATH_R31_WIDE) || g->params.act_min < g->params.y_zero)
+        return false;
+    for (size_t i = 0; i < count && g->params.step != 0; i++) {
+        const int8_t *w = g->w + (first + i) * taps;
+        int32_t sum = 0, positive = 0;
+        for (size_t k = 0; k < taps; k++) {
+            const int32_t v = w[k] - g->params.w_zero;
+            sum += v;
+            positive += v > 0 ? v : 0;
+        }
+        high[i] = largest_sum(&g->params, first + i, positive, sum - positive);
+    }
+    return find_lines(&g->params, first, count, high, lines);
+}
+
+/* Behind the header, a byte for each vector of channels: the path of the group that begins there.
+ */
+static size_t groups_at(const eq_gemm *g)
+{
+    return sizeof(packed_header) + round_up((g->channels + LANES - 1) / LANES, EQ_PACK_ALIGN);
 }
 
 static size_t gemm_pack(const eq_gemm *g, void *packed)
 {
-    size_t bytes = sizeof(packed_header);
+    size_t bytes = groups_at(g);
     if (packed != NULL) {
         packed_header *header = packed;
-        memset(header, 0, sizeof *header);
+        memset(header, 0, bytes);
         header->path = requant_path(&g->params, g->channels);
         header->row_sums = g->params.w_zero != 0;
     }
     for (size_t n = 0, vectors; n < g->channels; n += vectors * LANES) {
         vectors = group_vectors(g->channels - n);
         if (packed != NULL) {
+            const packed_header *header = packed;
+            const size_t left = g->channels - n;
+            line lines[MAX_VECTORS * LANES];
+            const bool found = group_lines(g, header->path, n,
+                                           left < vectors * LANES ? left : vectors * LANES, lines);
+            ((uint8_t *)packed)[sizeof *header + n / LANES] =
+                (uint8_t)(found ? PATH_LINE : header->path);
             memset((uint8_t *)packed + bytes, 0, group_size(g, vectors));
-            pack_group(g, n, vectors, (uint8_t *)packed + bytes);
+            pack_group(g, n, vectors, found ? lines : NULL, (uint8_t *)packed + bytes);
         }
         bytes += group_size(g, vectors);
     }
@@ -184,16 +221,17 @@ static TARGET void multiply_all(const eq_gemm *g, size_t rows, size_t pixels, si
                                 int32_t *acc)
 {
     const packed_header *header = g->packed;
-    const uint8_t *group =
-        (const uint8_t *)(header + 1) + first / (MAX_VECTORS * LANES) * group_size(g, MAX_VECTORS);
+    const uint8_t *paths = (const uint8_t *)(header + 1);
+    const uint8_t *group = (const uint8_t *)header + groups_at(g)
+                           + first / (MAX_VECTORS * LANES) * group_size(g, MAX_VECTORS);
 
     if (rows == 1 && pixels == 1) {
         const size_t size = group_size(g, MAX_VECTORS), channels = MAX_VECTORS * LANES;
         const size_t whole = (end - first) / channels;
         from.runs = runs;
         from.offset = 0;
-        const size_t done = multiply_row(&from, group, size, whole, header->path, &g->params, first,
-                                         start ? *start : 0, y + first);
+        const size_t done = multiply_row(&from, group, size, whole, paths + first / LANES,
+                                         &g->params, first, start ? *start : 0, y + first);
         first += done * channels;
         group += done * size;
     }
@@ -217,7 +255,7 @@ static TARGET void multiply_all(const eq_gemm *g, size_t rows, size_t pixels, si
                              start ? start + r * pixels + p + done : NULL,
                              acc + done * vectors * LANES);
                 }
-                finish(vectors, batch, header->path, &g->params, n, constants, acc,
+                finish(vectors, batch, paths[n / LANES], &g->params, n, constants, acc,
                        y + r * y_row + p * y_stride + n, y_stride, count);
             }
         }

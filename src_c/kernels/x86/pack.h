@@ -20,11 +20,12 @@ enum {
     PATH_R31,       /* by a float estimate: docs/NUMERICS.md */
     PATH_R31_WIDE,  /* the same, clamped because the estimate could leave int32 */
     PATH_R31_EXACT, /* by integers, for multipliers that the estimate does not cover */
+    PATH_LINE,      /* by an estimate that is proven right: line.h */
     PATH_R15
 };
 
 typedef struct packed_header {
-    int32_t path;
+    int32_t path;     /* of groups that have no line */
     int32_t row_sums; /* gemm: the weights have a zero point: sums of the inputs are needed */
     int32_t sets;     /* depthwise: parts whose sum the weights are */
     int32_t reserved[13];
@@ -32,7 +33,7 @@ typedef struct packed_header {
 _Static_assert(sizeof(packed_header) == EQ_PACK_ALIGN, "header");
 
 /* Constants of a vector of channels. R31: factor is float32, and half too, or int32 where the
- * including file says INTEGER_HALVES. R15: multiplier and shift. */
+ * including file says INTEGER_HALVES. R15: multiplier and shift. Line: factor and offset. */
 #ifndef INTEGER_HALVES
 #define INTEGER_HALVES 0
 #endif
@@ -95,12 +96,39 @@ static inline float power_of_two(int n)
     return x;
 }
 
-/* Constants of channel n (none behind `channels`: 0), bias given, at lane `at` of a vector. */
+#include "kernels/x86/line.h"
+
+/* The largest accumulator of channel n by the sums of its positive and its negative weights. */
+static inline int64_t largest_sum(const eq_channel_params *p, size_t n, int64_t positive,
+                                  int64_t negative)
+{
+    return (p->bias ? p->bias[n] : 0) + positive * (127 - p->x_zero)
+           + negative * (-128 - p->x_zero);
+}
+
+/* Lines of `count` channels from `first` on, if all of them have one; high[i]: largest_sum. */
+static inline bool find_lines(const eq_channel_params *p, size_t first, size_t count,
+                              const int64_t *high, line *lines)
+{
+    for (size_t i = 0; i < count; i++)
+        if (p->step == 0 && i > 0)
+            lines[i] = lines[0];
+        else if (!find_line(p, first + i, p->step == 0 ? p->bound : high[i], &lines[i]))
+            return false;
+    return true;
+}
+
+/* Constants of channel n (none behind `channels`: 0), bias given, at lane `at` of a vector. l: its
+ * line, or NULL. */
 static inline void pack_constants(const eq_channel_params *p, size_t channels, size_t n,
-                                  int32_t bias, size_t lanes, int32_t *at)
+                                  int32_t bias, const line *l, size_t lanes, int32_t *at)
 {
     int32_t factor = 0, half = 0;
-    if (n < channels) {
+    if (n < channels && l != NULL) {
+        factor = float_bits(l->factor);
+        half = float_bits(l->offset);
+        bias = (int32_t)((uint32_t)bias + (uint32_t)l->shift);
+    } else if (n < channels) {
         const int32_t m = p->multiplier[n * p->step];
         const int e = p->exponent[n * p->step];
         if (p->arithmetic == EQ_ARITH_R15) {

@@ -126,12 +126,30 @@ INLINE __m256i requant_r15(const __m256i acc[4], const quad_constants *c, __m256
     return _mm256_packs_epi16(u0, u1);
 }
 
+INLINE __m256i line_at(__m256i acc, __m256i factor, __m256i offset)
+{
+    return _mm256_cvtps_epi32(_mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), _mm256_castsi256_ps(factor),
+                                              _mm256_castsi256_ps(offset)));
+}
+
+/* 32 bytes before the activation's clamp. */
+INLINE __m256i requant_line(const __m256i acc[4], const quad_constants *c)
+{
+    const __m256i p0 = _mm256_packs_epi32(line_at(acc[0], c->factor[0], c->half[0]),
+                                          line_at(acc[1], c->factor[1], c->half[1]));
+    const __m256i p1 = _mm256_packs_epi32(line_at(acc[2], c->factor[2], c->half[2]),
+                                          line_at(acc[3], c->factor[3], c->half[3]));
+    return _mm256_packs_epi16(p0, p1);
+}
+
 INLINE __m256i finish_quad(const finisher *f, const __m256i acc[4], const quad_constants *c,
                            uint32_t *undecided)
 {
     __m256i y;
     *undecided = 0;
-    if (f->path == PATH_R31)
+    if (f->path == PATH_LINE)
+        y = requant_line(acc, c);
+    else if (f->path == PATH_R31)
         y = requant_r31(acc, c, _mm256_castsi256_ps(f->offset), false, undecided);
     else if (f->path == PATH_R15)
         y = requant_r15(acc, c, f->offset, f->fraction);

@@ -153,11 +153,10 @@ INLINE void multiply_groups(const source *from, const int8_t *w0, const int8_t *
 /* A single pixel, as of a fully connected layer: pairs of whole groups, `size` bytes each,
  * requantized as they are. How many groups that were. */
 static TARGET size_t multiply_row(const source *from, const uint8_t *group, size_t size,
-                                  size_t groups, int32_t path, const eq_channel_params *p,
+                                  size_t groups, const uint8_t *paths, const eq_channel_params *p,
                                   size_t channel, int32_t start, int8_t *y)
 {
     enum { CHANNELS = 2 * LANES, CONSTANT_BYTES = CHANNELS * CONSTANTS * sizeof(int32_t) };
-    const finisher f = make_finisher(path, p);
     size_t done = 0;
     for (; done + 2 <= groups; done += 2, group += 2 * size, y += 2 * CHANNELS) {
         const int32_t *c0 = (const int32_t *)(const void *)group;
@@ -165,11 +164,20 @@ static TARGET size_t multiply_row(const source *from, const uint8_t *group, size
         const quad_constants a = load_constants(2, c0), b = load_constants(2, c1);
         const quad_constants c = {{a.factor[0], a.factor[1], b.factor[0], b.factor[1]},
                                   {a.half[0], a.half[1], b.half[0], b.half[1]}};
+        const finisher f = make_finisher(paths[2 * done], p);
         vector acc[4];
         undecided_mask undecided;
         multiply_groups(from, (const int8_t *)group + CONSTANT_BYTES,
                         (const int8_t *)group + size + CONSTANT_BYTES, c0, c1, start, acc);
-        store_ymm(y, rows_in_order(2, finish_quad(&f, acc, &c, &undecided)));
+        vector out = rows_in_order(2, finish_quad(&f, acc, &c, &undecided));
+        if (paths[2 * done] != paths[2 * done + 2]) {
+            const finisher other = make_finisher(paths[2 * done + 2], p);
+            const undecided_mask first = undecided & 0xffff;
+            out = _mm256_blend_epi32(
+                out, rows_in_order(2, finish_quad(&other, acc, &c, &undecided)), 0xF0);
+            undecided = first | (undecided & ~(undecided_mask)0xffff);
+        }
+        store_ymm(y, out);
         if (undecided != 0) {
             int32_t sums[4 * LANES];
             for (size_t j = 0; j < 4; j++)
