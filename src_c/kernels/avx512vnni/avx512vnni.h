@@ -121,6 +121,14 @@ INLINE __m512i requant_line(const __m512i acc[4], const quad_constants *c)
     return _mm512_packs_epi16(p0, p1);
 }
 
+/* Of a path that has no undecided lanes. */
+INLINE __m512i finish_surely(const finisher *f, const bool line, const __m512i acc[4],
+                             const quad_constants *c)
+{
+    const __m512i y = line ? requant_line(acc, c) : requant_r15(acc, c, f->offset, f->fraction);
+    return _mm512_min_epi8(_mm512_max_epi8(y, f->low), f->high);
+}
+
 INLINE __m512i finish_quad(const finisher *f, const __m512i acc[4], const quad_constants *c,
                            uint64_t *undecided)
 {

@@ -104,6 +104,21 @@ static size_t tile_rows(size_t vectors)
     return vectors == 4 ? 6 : 12;
 }
 
+/* store_rows for any count; those of whole eights without a mask. */
+static __attribute__((noinline)) TARGET void store_parts(size_t vectors, size_t rows, size_t count,
+                                                         __m512i y, int8_t *out, size_t stride)
+{
+    int8_t bytes[64];
+    if (count % 8 != 0) {
+        store_rows(vectors, rows, count, y, out, stride);
+        return;
+    }
+    _mm512_storeu_si512(bytes, y);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t n = 0; n < count; n += 8)
+            memcpy(out + r * stride + n, bytes + r * vectors * LANES + n, 8);
+}
+
 #include "kernels/x86/tile.h"
 
 TILES_TO_6(4)
@@ -144,14 +159,14 @@ INLINE vector join_pairs(vector a, vector b)
 }
 
 INLINE void pair_tile(const size_t vectors, const size_t rows, const source *from, const int8_t *w,
-                      const int32_t *constants, const int32_t *start, int32_t *out)
+                      const int32_t *constants, const int32_t *start, const sink *to, void *out)
 {
     const size_t stride = from->stride, size = vectors * WEIGHT_BYTES;
     static const int32_t zeros[MAX_ROWS];
     const int32_t *from_start = start ? start : zeros;
     const vector bias = load_sums(constants + BIAS * LANES);
     const bool two_ways = rows <= 3;
-    vector acc[MAX_ROWS][2], other[MAX_ROWS][2];
+    vector acc[MAX_ROWS][2], other[MAX_ROWS][2], sums[MAX_ROWS][MAX_VECTORS];
 #pragma GCC unroll 12
     for (size_t r = 0; r < rows; r++)
         acc[r][0] = acc[r][1] = other[r][0] = other[r][1] = no_sums();
@@ -173,16 +188,17 @@ INLINE void pair_tile(const size_t vectors, const size_t rows, const source *fro
             b = add_sums(b, other[r][1]);
         }
         const vector begin = add_sums(bias, equal_sums(from_start[r]));
-        store_sums(out + r * LANES, add_sums(begin, join_pairs(a, b)));
+        sums[r][0] = add_sums(begin, join_pairs(a, b));
     }
+    drain_tile(1, rows, sums, constants, to, out);
 }
 
 #define PAIR_TILE(v, r) \
     static TARGET void pair_tile_##v##_##r(const source *from, const int8_t *w, \
                                            const int32_t *constants, const int32_t *start, \
-                                           int32_t *out) \
+                                           const sink *to, void *out) \
     { \
-        pair_tile(v, r, from, w, constants, start, out); \
+        pair_tile(v, r, from, w, constants, start, to, out); \
     }
 #define PAIR_TILES(v) \
     PAIR_TILE(v, 1) \
@@ -191,8 +207,8 @@ INLINE void pair_tile(const size_t vectors, const size_t rows, const source *fro
     PAIR_TILE(v, 4) \
     PAIR_TILE(v, 5) \
     PAIR_TILE(v, 6) \
-    PAIR_TILE(v, 7) PAIR_TILE(v, 8) PAIR_TILE(v, 9) PAIR_TILE(v, 10) PAIR_TILE(v, 11) \
-        PAIR_TILE(v, 12)
+    PAIR_TILE(v, 7) \
+    PAIR_TILE(v, 8) PAIR_TILE(v, 9) PAIR_TILE(v, 10) PAIR_TILE(v, 11) PAIR_TILE(v, 12)
 PAIR_TILES(1)
 PAIR_TILES(2)
 #define PAIR_NAMES(v) \
@@ -201,7 +217,7 @@ PAIR_TILES(2)
         pair_tile_##v##_10, pair_tile_##v##_11, pair_tile_##v##_12
 
 static void multiply(size_t vectors, size_t rows, const source *from, const int8_t *w,
-                     const int32_t *constants, const int32_t *start, int32_t *acc)
+                     const int32_t *constants, const int32_t *start, const sink *to, void *out)
 {
     static tile_function *const tiles_1[] = {NAMES_TO_12(1)}, *const tiles_2[] = {NAMES_TO_12(2)},
                                 *const tiles_4[] = {NAMES_TO_6(4)};
@@ -210,7 +226,7 @@ static void multiply(size_t vectors, size_t rows, const source *from, const int8
                                   : vectors == 4 ? tiles_4
                                   : vectors == 2 ? tiles_2
                                                  : tiles_1;
-    tiles[rows - 1](from, w, constants, start, acc);
+    tiles[rows - 1](from, w, constants, start, to, out);
 }
 
 INLINE void finish_rows(const size_t vectors, size_t rows, int32_t path, const eq_channel_params *p,

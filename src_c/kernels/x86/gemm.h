@@ -12,8 +12,9 @@
  *     SLACK
  *     sum_values(rows, stride, runs, count, n, sums)
  *                 sums[r] = the sum of the n values at runs[i] + r * stride, over i < count
- *     multiply(vectors, rows, source, w, constants, start, acc)
- *                 acc[r][j] = bias[j] + start[r] + the products of window r of the source and w
+ *     multiply(vectors, rows, source, w, constants, start, sink, out)
+ *                 sum[r][j] = bias[j] + start[r] + the products of window r of the source and w,
+ *                 requantized or stored as tile.h says of a sink
  *     multiply_row(from, group, size, groups, paths, p, channel, start, y)
  *                 whole groups of a single window, as many as it likes; how many. paths: a byte a
  *                 vector, of which a group's first counts
@@ -243,20 +244,27 @@ static TARGET void multiply_all(const eq_gemm *g, size_t rows, size_t pixels, si
         const size_t left = g->channels - n;
         const size_t count = left < vectors * LANES ? left : vectors * LANES;
 
+        const int32_t path = paths[n / LANES];
+        const sink to = {make_finisher(path, &g->params), count, y_stride, is_sure(path)};
+        const size_t longest = to.requantize ? pixels : BATCH;
+
         for (size_t r = 0; r < rows; r++) {
             from.runs = runs + r * run_step;
             for (size_t p = 0, batch; p < pixels; p += batch) {
-                batch = pixels - p < BATCH ? pixels - p : BATCH;
+                batch = pixels - p < longest ? pixels - p : longest;
                 size_t tiles = (batch + most - 1) / most;
+                int8_t *out = y + r * y_row + p * y_stride + n;
                 for (size_t done = 0, some; done < batch; done += some, tiles--) {
                     some = (batch - done + tiles - 1) / tiles;
                     from.offset = (p + done) * from.stride;
                     multiply(vectors, some, &from, w, constants,
-                             start ? start + r * pixels + p + done : NULL,
-                             acc + done * vectors * LANES);
+                             start ? start + r * pixels + p + done : NULL, &to,
+                             to.requantize ? (void *)(out + done * y_stride)
+                                           : (void *)(acc + done * vectors * LANES));
                 }
-                finish(vectors, batch, paths[n / LANES], &g->params, n, constants, acc,
-                       y + r * y_row + p * y_stride + n, y_stride, count);
+                if (!to.requantize)
+                    finish(vectors, batch, path, &g->params, n, constants, acc, out, y_stride,
+                           count);
             }
         }
         group += group_size(g, vectors);

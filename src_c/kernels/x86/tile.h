@@ -7,6 +7,7 @@
  *     WEIGHT_BYTES, load_weights   the STEP weights of LANES channels
  *     broadcast(values)            STEP values in every lane
  *     load_sums(p), equal_sums(n), no_sums(), add_sums(a, b), store_sums(out, acc)
+ *     finisher, load_constants, finish_surely, rows_in_order, store_rows
  *     dot(acc, values, weights) */
 #ifndef EQ_KERNELS_X86_TILE_H
 #define EQ_KERNELS_X86_TILE_H
@@ -20,6 +21,63 @@ typedef struct source {
     size_t count, steps, offset, stride; /* steps of a run */
     size_t pairs;                        /* vectors with pairs of steps; see gemm.h */
 } source;
+
+/* What a tile does with its sums: where `requantize` is set they become `count` bytes a row,
+ * y_stride apart, else they are stored, [rows][vectors][LANES]. */
+typedef struct sink {
+    finisher f;
+    size_t count, y_stride;
+    bool requantize;
+} sink;
+
+/* Paths that need no second look at a sum. */
+static bool is_sure(int32_t path)
+{
+    return path == PATH_LINE || path == PATH_R15;
+}
+
+/* Rows of sums to bytes, a quad at a time. */
+INLINE void finish_tile(const size_t vectors, const size_t rows, const bool line,
+                        vector acc[MAX_ROWS][MAX_VECTORS], const int32_t *constants, const sink *to,
+                        int8_t *y)
+{
+    const quad_constants c = load_constants(vectors, constants);
+    const size_t group = 4 / vectors, stride = to->y_stride;
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r += group) {
+        vector quad[4];
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            const size_t row = r + i / vectors;
+            quad[i] = acc[row < rows ? row : rows - 1][i % vectors];
+        }
+        const vector out = rows_in_order(vectors, finish_surely(&to->f, line, quad, &c));
+        const size_t some = rows - r < group ? rows - r : group;
+        if (__builtin_expect(to->count == vectors * LANES, 1))
+            store_rows(vectors, some, vectors * LANES, out, y + r * stride, stride);
+        else
+            store_parts(vectors, some, to->count, out, y + r * stride, stride);
+    }
+}
+
+/* out: int8_t y[], or int32_t sums[]. */
+INLINE void drain_tile(const size_t vectors, const size_t rows, vector acc[MAX_ROWS][MAX_VECTORS],
+                       const int32_t *constants, const sink *to, void *out)
+{
+    if (to->requantize && to->f.path == PATH_LINE) {
+        finish_tile(vectors, rows, true, acc, constants, to, out);
+        return;
+    }
+    if (to->requantize) {
+        finish_tile(vectors, rows, false, acc, constants, to, out);
+        return;
+    }
+#pragma GCC unroll 12
+    for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < vectors; j++)
+            store_sums((int32_t *)out + (r * vectors + j) * LANES, acc[r][j]);
+}
 
 /* acc += the products of a step: `rows` windows of `values` and the weights at w. */
 INLINE void multiply_step(const size_t vectors, const size_t rows, const value *values,
@@ -42,7 +100,7 @@ INLINE void multiply_step(const size_t vectors, const size_t rows, const value *
 enum { WAYS = 4, SMALL_TILE = 4 };
 
 INLINE void tile(const size_t vectors, const size_t rows, const source *from, const int8_t *w,
-                 const int32_t *constants, const int32_t *start, int32_t *out)
+                 const int32_t *constants, const int32_t *start, const sink *to, void *out)
 {
     const size_t stride = from->stride, size = vectors * WEIGHT_BYTES;
     const size_t ways = vectors * rows <= SMALL_TILE ? WAYS : 1;
@@ -77,24 +135,22 @@ INLINE void tile(const size_t vectors, const size_t rows, const source *from, co
 #pragma GCC unroll 12
     for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++) {
-            vector sum = acc[0][r][j];
+        for (size_t j = 0; j < vectors; j++)
 #pragma GCC unroll 4
             for (size_t i = 1; i < ways; i++)
-                sum = add_sums(sum, acc[i][r][j]);
-            store_sums(out + (r * vectors + j) * LANES, sum);
-        }
+                acc[0][r][j] = add_sums(acc[0][r][j], acc[i][r][j]);
+    drain_tile(vectors, rows, acc[0], constants, to, out);
 }
 
 typedef void tile_function(const source *from, const int8_t *w, const int32_t *constants,
-                           const int32_t *start, int32_t *out);
+                           const int32_t *start, const sink *to, void *out);
 
 #define TILE(v, r) \
     static TARGET void tile_##v##_##r(const source *from, const int8_t *w, \
                                       const int32_t *constants, const int32_t *start, \
-                                      int32_t *out) \
+                                      const sink *to, void *out) \
     { \
-        tile(v, r, from, w, constants, start, out); \
+        tile(v, r, from, w, constants, start, to, out); \
     }
 #define TILES_TO_6(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6)
 #define TILES_TO_12(v) \

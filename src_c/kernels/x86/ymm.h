@@ -142,6 +142,14 @@ INLINE __m256i requant_line(const __m256i acc[4], const quad_constants *c)
     return _mm256_packs_epi16(p0, p1);
 }
 
+/* Of a path that has no undecided lanes. */
+INLINE __m256i finish_surely(const finisher *f, const bool line, const __m256i acc[4],
+                             const quad_constants *c)
+{
+    const __m256i y = line ? requant_line(acc, c) : requant_r15(acc, c, f->offset, f->fraction);
+    return _mm256_min_epi8(_mm256_max_epi8(y, f->low), f->high);
+}
+
 INLINE __m256i finish_quad(const finisher *f, const __m256i acc[4], const quad_constants *c,
                            uint32_t *undecided)
 {
@@ -188,11 +196,35 @@ static inline __attribute__((cold)) void decide(uint32_t marked, size_t vectors,
 }
 
 /* `rows` rows of `count` bytes, each vectors * LANES bytes apart in y. */
+static __attribute__((noinline)) TARGET void store_parts(size_t vectors, size_t rows, size_t count,
+                                                         __m256i y, int8_t *out, size_t stride)
+{
+    int8_t bytes[32];
+    store_ymm(bytes, y);
+    for (size_t r = 0; r < rows; r++)
+        memcpy(out + r * stride, bytes + r * vectors * LANES, count);
+}
+
+INLINE void store_half(int8_t *out, __m128i y, bool upper)
+{
+    const int64_t half = upper ? _mm_extract_epi64(y, 1) : _mm_cvtsi128_si64(y);
+    memcpy(out, &half, sizeof half);
+}
+
+/* The same, without a loop for the usual counts. */
 INLINE void store_rows(size_t vectors, size_t rows, size_t count, __m256i y, int8_t *out,
                        size_t stride)
 {
-    const size_t row = vectors * LANES;
-    if (count == 16 && vectors == 2) {
+    if (count == 8 && vectors == 1) {
+        const __m128i low = _mm256_castsi256_si128(y), high = _mm256_extracti128_si256(y, 1);
+        store_half(out, low, false);
+        if (rows > 1)
+            store_half(out + stride, low, true);
+        if (rows > 2)
+            store_half(out + 2 * stride, high, false);
+        if (rows > 3)
+            store_half(out + 3 * stride, high, true);
+    } else if (count == 16 && vectors == 2) {
         _mm_storeu_si128((__m128i *)(void *)out, _mm256_castsi256_si128(y));
         if (rows > 1)
             _mm_storeu_si128((__m128i *)(void *)(out + stride), _mm256_extracti128_si256(y, 1));
@@ -201,10 +233,7 @@ INLINE void store_rows(size_t vectors, size_t rows, size_t count, __m256i y, int
         if (rows > 1)
             _mm_storel_epi64((__m128i *)(void *)(out + stride), _mm256_extracti128_si256(y, 1));
     } else {
-        int8_t bytes[32];
-        store_ymm(bytes, y);
-        for (size_t r = 0; r < rows; r++)
-            memcpy(out + r * stride, bytes + r * row, count);
+        store_parts(vectors, rows, count, y, out, stride);
     }
 }
 

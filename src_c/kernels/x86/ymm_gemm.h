@@ -59,10 +59,10 @@ static size_t tile_rows(size_t vectors)
 }
 
 static void multiply(size_t vectors, size_t rows, const source *from, const int8_t *w,
-                     const int32_t *constants, const int32_t *start, int32_t *acc)
+                     const int32_t *constants, const int32_t *start, const sink *to, void *out)
 {
     static tile_function *const tiles[2][MAX_ROWS] = {{NAMES_TO_6(1)}, {NAMES_TO_6(2)}};
-    tiles[vectors - 1][rows - 1](from, w, constants, start, acc);
+    tiles[vectors - 1][rows - 1](from, w, constants, start, to, out);
 }
 
 static TARGET void finish(size_t vectors, size_t rows, int32_t path, const eq_channel_params *p,
