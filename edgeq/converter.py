@@ -19,7 +19,7 @@ import numpy as np
 from .errors import ArgumentError, FormatError, UnsupportedError
 from .format.cost import macs
 from .format.golden import SEEDS
-from .format.spec import ARITH_R15, ARITH_R31
+from .format.spec import ARITH_R15, ARITH_R22, ARITH_R31
 from .runtime import _core
 from .runtime.model import MAGIC, Model
 from .runtime.session import Session
@@ -34,7 +34,7 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview"
 Progress: TypeAlias = "Callable[[str, float], None]"  # what is done now, fraction of the way
 
 ARITHMETICS = ("exact", "native")
-_REQUANTIZATION = {ARITH_R31: "R31", ARITH_R15: "R15"}
+_REQUANTIZATION = {ARITH_R31: "R31", ARITH_R15: "R15", ARITH_R22: "R22"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Report:
     `macs`: multiply-accumulates of one run. `weight_bytes`: all constants. `ram_bytes`: exactly
     what eq_session_size() asks for, `arena_bytes` of it activations, `scratch_bytes` working memory
     on this machine. `requantization`: ``"R31"`` is TFLite's own, ``"R15"`` that of native
-    arithmetic, ``"R31+R15"``: some layers have this, some that, ``"none"``: nothing to do. `notes`
-    say why a layer keeps R31 although native arithmetic was asked for.
+    arithmetic, ``"R22"`` that of layers with int16, ``"R31+R15"``: some layers have this, some
+    that, ``"none"``: nothing to do. `notes` say why a layer keeps R31 although native arithmetic
+    was asked for.
     """
 
     source: str

@@ -76,8 +76,8 @@ def _window(kind: str, op: int, size: str) -> list[tuple[str, str, Edit]]:
 # fmt: off
 REQUANTIZATION = [
     *_requantization("conv_add_view", [
-        ("conv_arithmetic", "arithmetic 2 is unknown", "arithmetic 2 is unknown",
-         _param(0, arithmetic=2)),
+        ("conv_arithmetic", "arithmetic 3 is unknown", "arithmetic 3 is unknown",
+         _param(0, arithmetic=3)),
         ("conv_fraction", "fraction 1, the limit is 0", "fraction is 1, must be in [0, 0]",
          _param(0, fraction=1)),
         ("conv_multiplier", "a multiplier is neither 0 nor in [2^30, 2^31)",
@@ -140,7 +140,8 @@ CONV = _cases("conv_add_view", [
     ("add_x2_zero", "x2_zero is -200", _param(1, x2_zero=-200)),
     ("add_y_zero", "y_zero is 128", _param(1, y_zero=128)),
     ("add_act_min", "act_min is -129", _param(1, act_min=-129)),
-    ("add_act_max", "act_max is -128", _param(1, act_min=-1, act_max=-128)),
+    ("add_act_max", "act_min is -1, must be in [-128, -128]",
+     _param(1, act_min=-1, act_max=-128)),
     ("fully_connected_inputs", "32 inputs, weights (3, 31)", _shape(2, 1, 3, 31)),
     ("fully_connected_outputs", "3 outputs", _shape(2, -1, 3, 1)),
     ("fully_connected_window", "windows, padding and groups do not apply", _param(2, stride_h=2)),
@@ -185,7 +186,7 @@ ELEMENTWISE = _cases("elementwise", [
     ("mul_x1_zero", "x1_zero is 300", _param(0, x1_zero=300)),
     ("mul_x2_zero", "x2_zero is 300", _param(0, x2_zero=300)),
     ("mul_y_zero", "y_zero is 300", _param(0, y_zero=300)),
-    ("mul_act_max", "act_max is -101", _param(0, act_max=-101)),
+    ("mul_act_max", "act_min is -100, must be in [-128, -101]", _param(0, act_max=-101)),
     ("mul_broadcast", "do not broadcast", _shape(0, 1, 2, 2)),
     ("mul_output_rank", "output has rank 1",
      _both(_shape(0, -1, 8), _apart(1))),
@@ -267,7 +268,161 @@ RESIZE = _cases("resize", [
 ])
 # fmt: on
 
+_DOWN = 2**15  # behind the range of int16
+WORDS = [
+    *_requantization(
+        "words",
+        [
+            (
+                "r22_multiplier_low",
+                "a multiplier is neither 0 nor in [2^14, 2^22)",
+                "multiplier is 16383, must be in [16384, 4194303]",
+                _array(0, "multiplier", 0, 2**14 - 1),
+            ),
+            (
+                "r22_multiplier_high",
+                "a multiplier is neither 0 nor in [2^14, 2^22)",
+                "multiplier is 4194304, must be in [16384, 4194303]",
+                _array(1, "multiplier", 0, 2**22),
+            ),
+            (
+                "r22_exponent_positive",
+                "an exponent is not in [-53, -1]",
+                "exponent is 0, must be in [-53, -1]",
+                _array(2, "exponent", 1, 0),
+            ),
+            (
+                "r22_exponent_low",
+                "an exponent is not in [-53, -1]",
+                "exponent is -54, must be in [-53, -1]",
+                _array(2, "exponent", 1, -54),
+            ),
+            (
+                "r22_fraction",
+                "fraction 1, the limit is 0",
+                "fraction is 1, must be in [0, 0]",
+                _param(0, fraction=1),
+            ),
+            (
+                "r31_of_int16",
+                "a multiplier is neither 0 nor in [2^30, 2^31)",
+                "arithmetic 0 with an input of int16 and an output of int16",
+                _param(0, arithmetic=0),
+            ),
+        ],
+    ),
+    *_requantization(
+        "native",
+        [
+            (
+                "r22_of_int8",
+                "arithmetic 2 with an input of int8 and an output of int8",
+                "arithmetic 2 with an input of int8 and an output of int8",
+                _both(_param(0, arithmetic=2, fraction=0), _array(0, "exponent", 0, -3)),
+            ),
+        ],
+    ),
+    *_cases(
+        "words",
+        [
+            ("r22_x_zero", "x_zero is 1, must be in [0, 0]", _param(0, x_zero=1)),
+            ("r22_w_zero", "w_zero is 1, must be in [0, 0]", _param(0, w_zero=1)),
+            ("r22_y_zero", "y_zero is -1, must be in [0, 0]", _param(0, y_zero=-1)),
+            ("r22_y_zero_int8", "y_zero is 128, must be in [-128, 127]", _param(1, y_zero=128)),
+            ("r22_x_zero_int8", "x_zero is -129, must be in [-128, 127]", _param(2, x_zero=-129)),
+            ("r22_act_max", "act_max is 32768", _param(0, act_max=_DOWN)),
+            ("r22_act_max_int8", "act_max is 128", _param(1, act_max=128)),
+            ("r22_act_min", "act_min is -32769", _param(0, act_min=-_DOWN - 1)),
+            ("r22_bias", "bias is 140737488355328", _array(0, "bias", 0, 2**47)),
+            ("r22_bias_negative", "bias is -140737488355328", _array(0, "bias", 1, -(2**47))),
+            ("r22_bias_alignment", "is not aligned to 8", _param(0, bias=4)),
+            ("r22_accumulator", "can reach 1407", _array(0, "bias", 0, 2**47 - 1)),
+            (
+                "r22_product",
+                "it exceeds 2^62",
+                _both(_array(2, "bias", 0, 2**41), _array(2, "multiplier", 0, 2**22 - 1)),
+            ),
+        ],
+    ),
+    *_cases(
+        "words_elementwise",
+        [
+            ("add16_left_shift", "left_shift is 16, must be in [0, 15]", _param(0, left_shift=16)),
+            ("add16_x1_zero", "x1_zero is 1, must be in [0, 0]", _param(0, x1_zero=1)),
+            ("add16_x2_zero", "x2_zero is 128", _param(0, x2_zero=128)),
+            ("add16_act_max", "act_max is 32768", _param(0, act_max=_DOWN)),
+            ("mul16_x2_zero", "x2_zero is -1, must be in [0, 0]", _param(1, x2_zero=-1)),
+            ("mul16_y_zero", "y_zero is 3, must be in [0, 0]", _param(1, y_zero=3)),
+            (
+                "maximum_mixed",
+                "input 1 is int8, must be int16",
+                lambda e: e.set_arg(2, 1, e.arg(0, 1)),
+            ),
+            ("prelu16_x_zero", "x_zero is 1, must be in [0, 0]", _param(4, x_zero=1)),
+            ("interpolate_table", "table at 100001", _param(5, table=100_001 * 2)),
+            (
+                "interpolate_input",
+                "input is int8, must be int16",
+                lambda e: e.set_arg(5, 0, e.arg(0, 1)),
+            ),
+            ("sigmoid_m", "m is 32768, must be in [0, 32767]", _param(6, m=2**15)),
+            ("sigmoid_m_negative", "m is -1, must be in [0, 32767]", _param(6, m=-1)),
+            ("sigmoid_shift", "shift is 31, must be in [0, 30]", _param(6, shift=31)),
+            ("sigmoid_tanh", "tanh is 2, must be in [0, 1]", _param(7, tanh=2)),
+            (
+                "sigmoid_falls",
+                "table[7] is 0, less than the entry before it",
+                _array(6, "table", 7, 0),
+            ),
+            (
+                "sigmoid_one",
+                "table[254] is 65535, must be in [0, 65534]",
+                _both(_array(6, "table", 254, 65535), _array(6, "table", 255, 65535)),
+            ),
+            ("softmax16_exp_negative", "exp_table[3] is -1", _array(8, "exp_table", 3, -1)),
+            ("softmax16_exp_small", "exp_table[511] is 100", _array(8, "exp_table", 511, 100)),
+            ("softmax16_exp_end", "exp_table[512] is 16383", _array(8, "exp_table", 512, 16383)),
+            (
+                "softmax16_reciprocal",
+                "reciprocal_table[512] is -5",
+                _array(8, "reciprocal_table", 512, -5),
+            ),
+            ("softmax16_m", "m is 12, must be 0 or", _param(8, m=12)),
+            ("softmax16_e", "exponent of m is 31", _param(8, e=31)),
+            (
+                "lut16_input",
+                "input is int16, must be int8",
+                lambda e: e.set_arg(10, 0, e.arg(0, 0)),
+            ),
+            ("lut16_table", "table at 100002", _param(10, table=100_002)),
+            ("requantize_m", "m is 12, must be 0 or", _param(11, m=12)),
+            ("requantize_x_zero", "x_zero is 9, must be in [0, 0]", _param(11, x_zero=9)),
+            ("requantize_y_zero", "y_zero is 128", _param(11, y_zero=128)),
+            ("requantize_act_min", "act_min is -129", _param(11, act_min=-129)),
+            ("requantize_int32_zero", "y_zero is 1, must be in [0, 0]", _param(12, y_zero=1)),
+            (
+                "requantize_int32_act",
+                "act_min is 5, must be in [-2147483648, 4]",
+                _param(12, act_min=5, act_max=4),
+            ),
+        ],
+    ),
+    *_cases(
+        "words_windows",
+        [
+            ("max_pool16_act_max", "act_max is 32768", _param(0, act_max=_DOWN)),
+            ("average_pool16_offset", "offset is 128, must be in [0, 0]", _param(1, offset=128)),
+            ("pad16_value", "value is 32768", _param(3, value=_DOWN)),
+            ("mean16_x_zero", "x_zero is 1, must be in [0, 0]", _param(7, x_zero=1)),
+            ("mean16_y_zero", "y_zero is -1, must be in [0, 0]", _param(7, y_zero=-1)),
+            ("sum16_y_zero", "y_zero is 128", _param(8, y_zero=128)),
+            ("reduce_max_mixed", "output is int8, must be int16", _dtype(9, -1, 1)),
+            ("bilinear16_mixed", "output is int8, must be int16", _dtype(5, -1, 1)),
+        ],
+    ),
+]
 CASES = [
+    *WORDS,
     *REQUANTIZATION,
     *R15,
     *CONV,

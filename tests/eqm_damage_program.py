@@ -162,6 +162,8 @@ PORTS = [
          "float32 without a scale", _set("IO  ", 1, scale=0)),
     Case("port_zero_point", FC, INVALID, "zero point 128 is out of range", "zero point 128",
          _set("IO  ", 0, zero_point=128)),
+    Case("port_zero_point_int16", "words", INVALID, "zero point 1 of int16",
+         "zero point 1 of int16", _set("IO  ", 0, zero_point=1)),
     Case("port_zero_point_uint8", CONV, INVALID, "zero point -1 is out of range", "zero point -1",
          _set("IO  ", 0, zero_point=-1)),
     Case("port_input_twice", SLICE, INVALID, "two inputs are the same", "are the same input",

@@ -21,6 +21,7 @@ _FIELDS = {
     "META": "key value",
     "GOLD": "seed entry reserved sha256",
 }
+_CODES = {"<i1": "b", "<i2": "h", "<u2": "H", "<i4": "i", "<u4": "I", "<i8": "q"}
 _RECORDS = {
     "TENS": spec.TENSOR,
     "OPS ": spec.OP,
@@ -94,7 +95,11 @@ class Editor:
         place, _ = self._param_place(op, name)
         (ref,) = struct.unpack_from("<I", self.part("PARM").content, place)
         fields = dict(_OPCODES[self.get("OPS ", op, "opcode")].fields)
-        code = {"<i4": "i", "<u4": "I", "<i1": "b"}[fields[name][1:]]
+        arithmetic = 0
+        if "arithmetic" in fields:
+            place, _ = self._param_place(op, "arithmetic")
+            (arithmetic,) = struct.unpack_from("<H", self.part("PARM").content, place)
+        code = _CODES[spec.ref_dtype(name, fields[name], arithmetic)]
         at = ref + index * struct.calcsize(code)
         struct.pack_into("<" + code, self.part("DATA").content, at, value)
 

@@ -36,6 +36,11 @@ def evaluate(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]
         known[port.value] = array
     for op in program.ops:
         result = OPS[op.opcode]([get(v) for v in op.inputs], op.output.shape, op.params)
+        if op.opcode in SATURATING:
+            limits = np.iinfo(op.output.dtype)
+            result = np.clip(result, limits.min, limits.max)
+        elif op.opcode == "INTERPOLATE" and op.output.dtype == "int8":
+            result = np.minimum((result + 128) >> 8, 127)
         known[op.output] = result.astype(op.output.dtype).reshape(op.output.shape)
     return [get(port.value) for port in program.outputs]
 
@@ -60,8 +65,16 @@ def requantize_r15(
     return np.floor_divide(np.clip(u + zero * 2**fraction + half, low, high), 2**fraction)
 
 
+def requantize_r22(acc: np.ndarray, m: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """R22: acc * m * 2**e, rounded once, ties up, modulo 2**32."""
+    rounded = np.floor_divide(acc * m + (1 << (-e - 1)), 1 << -e)
+    return (rounded + 2**31) % 2**32 - 2**31
+
+
 def _finish(acc: np.ndarray, p: Params) -> np.ndarray:
     m, e = p["multiplier"].astype(np.int64), p["exponent"].astype(np.int64)
+    if p["arithmetic"] == 2:
+        return np.clip(requantize_r22(acc, m, e) + p["y_zero"], p["act_min"], p["act_max"])
     if p["arithmetic"] == 1:
         y = requantize_r15(acc, m, e, p["fraction"], p["y_zero"])
         return np.clip(y, p["act_min"], p["act_max"])
@@ -160,7 +173,7 @@ def prelu(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     bent = v * (x[1].astype(np.int64) - p["alpha_zero"])
     y1 = requantize(v, np.int64(p["m1"]), np.int64(p["e1"]))
     y2 = requantize(bent, np.int64(p["m2"]), np.int64(p["e2"]))
-    return np.clip(np.where(v >= 0, y1, y2) + p["y_zero"], -128, 127)
+    return np.where(v >= 0, y1, y2) + p["y_zero"]
 
 
 def half_away(numerator: int, denominator: int) -> int:
@@ -196,8 +209,7 @@ def _axes(p: Params) -> tuple[int, ...]:
 
 def mean_or_sum(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
     total = (x[0].astype(np.int64) - p["x_zero"]).sum(axis=_axes(p), keepdims=True)
-    y = requantize(total, np.int64(p["m"]), np.int64(p["e"])) + p["y_zero"]
-    return np.clip(y, -128, 127)
+    return requantize(total, np.int64(p["m"]), np.int64(p["e"])) + p["y_zero"]
 
 
 def reduce_max(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
@@ -253,6 +265,49 @@ def softmax_row(row: list[int], table: list[int]) -> list[int]:
     r, n = _reciprocal(total * 2**z - 2**31), 35 - z
     quotients = [_rshift(_high(r, table[d]), n) if n <= 31 else 0 for d in differences]
     return [min(max(q - 128, -128), 127) for q in quotients]
+
+
+def rescale(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    steps = x[0].astype(np.int64) - p["x_zero"]
+    y = requantize(steps, np.int64(p["m"]), np.int64(p["e"])) + p["y_zero"]
+    return np.clip(y, p["act_min"], p["act_max"])
+
+
+def interpolate(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return _line(x[0].astype(np.int64), p["table"].astype(np.int64))
+
+
+def _line(x: np.ndarray, table: np.ndarray) -> np.ndarray:
+    index, part = (x + 2**15) // 128, (x + 2**15) % 128
+    return table[index] + np.floor_divide((table[index + 1] - table[index]) * part + 64, 128)
+
+
+def sigmoid(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    scaled = x[0].astype(np.int64) * p["m"] + (1 << p["shift"]) // 2
+    u = np.floor_divide(scaled, 1 << p["shift"])
+    table, bits = p["table"].astype(np.int64), 8 if p["tanh"] else 9
+    index, part = np.abs(u) >> bits, np.abs(u) % (1 << bits)
+    low, high = table[np.minimum(index, 254)], table[np.minimum(index + 1, 255)]
+    line = low * (1 << bits) + part * (high - low)
+    if p["tanh"]:
+        v = np.where(index < 255, line, 65535 << 8) - (1 << 23)
+        return np.where(u >= 0, v + 128, -v + 127) >> 8
+    v = np.where(index < 255, line, 32767 << 10)
+    return np.where(u >= 0, v + 512, (1 << 25) - v + 511) >> 10
+
+
+def softmax16(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    rows = x[0].reshape(-1, shape[-1]).astype(np.int64)
+    down = requantize(rows - rows.max(axis=1, keepdims=True), np.int64(p["m"]), np.int64(p["e"]))
+    power = _line(np.clip(down + 32767, -(2**15), 2**15 - 1), p["exp_table"].astype(np.int64))
+    y = np.zeros_like(rows)
+    for i, total in enumerate(power.sum(axis=1).tolist()):
+        bits = total.bit_length() - 1
+        t = (total * 2 ** (30 - bits) + 2**13) // 2**14 - 2**16 - 2**15
+        t = min(max(t, -(2**15)), 2**15 - 1)
+        scale = int(_line(np.array(t), p["reciprocal_table"].astype(np.int64)))
+        y[i] = np.clip((power[i] * scale + 2 ** (bits - 1)) >> bits, 0, 32767)
+    return y
 
 
 def log_softmax_row(row: list[int], p: Params) -> list[int]:
@@ -344,6 +399,9 @@ def resize_bilinear_u8(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarr
     return y
 
 
+# The result is clamped to the range of its dtype.
+SATURATING = ("PRELU", "MEAN", "SUM")
+
 OPS: dict[str, Callable[[list[np.ndarray], Shape, Params], np.ndarray]] = {
     "CONV_2D": conv_2d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
@@ -372,4 +430,9 @@ OPS: dict[str, Callable[[list[np.ndarray], Shape, Params], np.ndarray]] = {
     "RESIZE_NEAREST": resize_nearest,
     "ARG_MAX": arg_max,
     "COPY": copy,
+    "REQUANTIZE": rescale,
+    "LUT16": lut,
+    "INTERPOLATE": interpolate,
+    "SIGMOID": sigmoid,
+    "SOFTMAX16": softmax16,
 }

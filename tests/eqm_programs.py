@@ -37,8 +37,8 @@ class Builder:
     def input(
         self, name: str, shape: Shape, dtype: str = "int8", scale: float = 0.5, zero: int = 3
     ) -> Value:
-        """An int8 tensor that the caller sees as `dtype`."""
-        value = Value(name, "int8", shape, scale, zero)
+        """An int8 tensor that the caller sees as `dtype`; or one of int16, whose `zero` is 0."""
+        value = Value(name, "int16" if dtype == "int16" else "int8", shape, scale, zero)
         seen = zero + 128 if dtype == "uint8" else zero
         self.inputs.append(Port(name, value, dtype, scale, seen))
         return value
@@ -58,12 +58,14 @@ class Builder:
         **params: Any,
     ) -> Value:
         """Appends an op, named after its place; returns its output."""
-        output = Value("", dtype, shape, 0.5, -1)
+        output = Value("", dtype, shape, 0.5, 0 if dtype == "int16" else -1)
         name = f"layer{len(self.ops)}/{opcode.lower()}"
         self.ops.append(Op(opcode, name, list(inputs), output, params))
         return output
 
-    def mac(self, opcode: str, x: Value, w: Value, shape: Shape, **params: Any) -> Value:
+    def mac(
+        self, opcode: str, x: Value, w: Value, shape: Shape, dtype: str = "int8", **params: Any
+    ) -> Value:
         """A convolution with one multiplier a channel."""
         channels = shape[-1]
         window = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
@@ -78,11 +80,11 @@ class Builder:
             "fraction": 0,
         }
         every = {**window, **geometry, **zeros, **scaling, **params}
-        return self.op(opcode, [x, w], shape, **every)
+        return self.op(opcode, [x, w], shape, dtype, **every)
 
     def output(self, name: str, value: Value, dtype: str = "", labels: str = "") -> None:
         dtype = dtype or value.dtype
-        scale = value.scale if value.dtype == "int8" else 0.0
+        scale = value.scale if value.dtype in ("int8", "int16") else 0.0
         self.outputs.append(Port(name, value, dtype, scale, value.zero_point, labels))
 
     def program(self, **metadata: str) -> Program:
@@ -234,6 +236,105 @@ def native() -> Program:
     return b.program(arithmetic="native")
 
 
+def words() -> Program:
+    """R22 in each of its ops: int16 on both sides or on one, biases of 64 bits."""
+    b = Builder()
+
+    def scaling(count: int, bits: int, exponent: int, **params: Any) -> dict[str, Any]:
+        m = (1 << (bits - 1)) + (noise(79, (count,), "int32") & ((1 << (bits - 1)) - 1))
+        e = exponent - (np.arange(count) % 3).astype(np.int8)
+        bias = (np.arange(params.pop("channels", count), dtype=np.int64) - 1) * 100_000
+        every = {"bias": bias, "multiplier": m, "exponent": e.astype(np.int8)}
+        every |= {"requant_count": count, "arithmetic": 2, "x_zero": 0, "y_zero": 0}
+        return every | {"act_min": -(2**15), "act_max": 2**15 - 1} | params
+
+    x = b.input("x", (1, 3, 3, 2), "int16", 1 / 1024, 0)
+    w = b.const(noise(12, (2, 3, 3, 2)))
+    y = b.mac("CONV_2D", x, w, (1, 3, 3, 2), "int16", pad_top=1, pad_left=1, **scaling(2, 15, -24))
+    w = b.const(noise(13, (1, 2, 2, 2)))
+    narrow = {"y_zero": 5, "act_min": -100, "act_max": 120}
+    y = b.mac("DEPTHWISE_CONV_2D", y, w, (1, 2, 2, 2), **scaling(1, 22, -35, channels=2, **narrow))
+    w = b.const(noise(14, (3, 2, 2, 2)))
+    y = b.mac(
+        "TRANSPOSE_CONV", y, w, (1, 4, 4, 3), "int16", stride_h=2, stride_w=2,
+        **scaling(3, 22, -22, x_zero=5, act_min=0),
+    )  # fmt: skip
+    flat = b.view(y, (1, 48))
+    w = b.const(noise(15, (5, 48)))
+    b.output("y", b.mac("FULLY_CONNECTED", flat, w, (1, 5), "int16", **scaling(5, 16, -26)))
+    last = b.mac("FULLY_CONNECTED", flat, w, (1, 5), **scaling(1, 15, -33, bias=None, **narrow))
+    b.output("last", last)
+    return b.program()
+
+
+def words_elementwise() -> Program:
+    """Sums, products and functions of int16 and int8."""
+    b = Builder()
+    m, e = HALF
+    shape = (2, 4)
+    x, narrow = b.input("x", shape, "int16", 1 / 1024, 0), b.input("narrow", shape)
+    k = b.const(noise(16, (4,), "int16"), 1 / 1024)
+    wide = {"act_min": -(2**15), "act_max": 2**15 - 1}
+    zeros = {"x1_zero": 0, "x2_zero": 3, "y_zero": 0}
+    y = b.op(
+        "ADD", [x, narrow], shape, "int16", **add_params(**zeros, left_shift=15, ey=-14, **wide)
+    )
+    y = b.op("MUL", [y, k], shape, "int16", **{**zeros, "x2_zero": 0}, m=m, e=e - 12, **wide)
+    y = b.op("MAXIMUM", [y, k], shape, "int16")
+    y = b.op("MINIMUM", [y, x], shape, "int16")
+    alpha = b.const(np.array([-1], np.int8))
+    zeros = {"x_zero": 0, "alpha_zero": 0, "y_zero": 0}
+    y = b.op("PRELU", [y, alpha], shape, "int16", **zeros, m1=m, e1=e + 1, m2=m, e2=e - 1)
+    table = (10_000 * np.sin(np.arange(513) / 40)).astype(np.int16)
+    curve = b.op("INTERPOLATE", [y], shape, "int16", table=table)
+    sigmoid = np.minimum(2**16 / (1 + np.exp(-np.arange(256) / 24)), 65534).astype(np.uint16)
+    half = b.op("SIGMOID", [curve], shape, "int16", table=sigmoid, m=20_000, shift=13, tanh=0)
+    full = b.op("SIGMOID", [curve], shape, "int16", table=sigmoid, m=3, shift=0, tanh=1)
+    d = np.arange(513)
+    tables = {"exp_table": (32767 * np.exp((d - 512) / 51.2)).astype(np.int16)}
+    tables |= {"reciprocal_table": (32767 / (1 + d / 512)).astype(np.int16)}
+    b.output("p", b.op("SOFTMAX16", [half], shape, "int16", **tables, m=m, e=3))
+    low = b.op("INTERPOLATE", [full], shape, table=table)
+    lut = (noise(17, (256,), "int16") >> 1).astype(np.int16)
+    up = b.op("LUT16", [low], shape, "int16", table=lut)
+    scaling = {"x_zero": 0, "y_zero": -4, "m": m, "e": e - 7, "act_min": -50, "act_max": 127}
+    b.output("down", b.op("REQUANTIZE", [up], shape, **scaling))
+    scaling = {"x_zero": 0, "y_zero": 0, "m": m, "e": 3, "act_min": -(2**31), "act_max": 2**31 - 1}
+    sums = b.op("REQUANTIZE", [up], shape, "int32", **scaling)
+    scaling = {**scaling, "e": -4, **wide}
+    b.output("up", b.op("REQUANTIZE", [sums], shape, "int16", **scaling))
+    zeros = {"x1_zero": 0, "x2_zero": 3, "y_zero": -1}
+    product = b.op("MUL", [up, narrow], shape, **zeros, m=m, e=-14, act_min=-128, act_max=127)
+    b.output("product", product)
+    return b.program()
+
+
+def words_windows() -> Program:
+    """Pools, reductions and moves of int16; float32 outside."""
+    b = Builder()
+    m, e = HALF
+    value = Value("x", "int16", (1, 4, 4, 3), 1 / 256, 0)
+    b.inputs.append(Port("x", value, "float32", 1 / 256, 0))
+    window = {"kernel_h": 3, "kernel_w": 2, "stride_h": 2, "stride_w": 1, "pad_top": 1}
+    window |= {"pad_left": 0, "act_min": -30_000, "act_max": 30_000, "offset": 0}
+    a = b.op("MAX_POOL_2D", [value], (1, 2, 3, 3), "int16", **window)
+    c = b.op("AVERAGE_POOL_2D", [value], (1, 2, 3, 3), "int16", **window)
+    both = b.op("CONCATENATION", [a, c], (1, 2, 6, 3), "int16", axis=2)
+    y = b.op("PAD", [both], (1, 3, 6, 3), "int16", before=(0, 1, 0, 0, 0, 0), value=-700)
+    y = b.op("TRANSPOSE", [y], (1, 6, 3, 3), "int16", perm=(0, 2, 1, 3, 4, 5))
+    y = b.op("RESIZE_BILINEAR", [y], (1, 4, 5, 3), "int16", scale_h=1536, scale_w=614, half_pixel=1)
+    rows, cols = np.array([3, 0, 1], np.uint32), np.array([4, 2], np.uint32)
+    y = b.op("RESIZE_NEAREST", [y], (1, 3, 2, 3), "int16", rows=rows, cols=cols)
+    scaling = {"x_zero": 0, "y_zero": 0, "m": m, "e": e}
+    b.output("mean", b.op("MEAN", [y], (1, 1, 1, 3), "int16", axes=0b0110, **scaling), "float32")
+    narrow = {**scaling, "e": e - 8, "y_zero": -7}
+    b.output("sum", b.op("SUM", [y], (1, 3, 2, 1), axes=0b1000, **narrow))
+    nothing = {"x_zero": 0, "y_zero": 0, "m": 0, "e": 0}
+    b.output("max", b.op("REDUCE_MAX", [y], (1, 1, 2, 3), "int16", axes=0b0010, **nothing))
+    b.output("greatest", b.op("ARG_MAX", [y], (1, 3, 2, 1), "int32", axis=3))
+    return b.program()
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "fully_connected": fully_connected,
     "conv_add_view": conv_add_view,
@@ -244,4 +345,7 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "moves": moves,
     "resize": resize,
     "native": native,
+    "words": words,
+    "words_elementwise": words_elementwise,
+    "words_windows": words_windows,
 }

@@ -204,14 +204,14 @@ def test_all_problems_at_once() -> None:
     s, s2 = (b.tensor(n, (1, 4), "int8", 0.1, 0) for n in ("scope/s", "s2"))
     raw = b.tensor("raw", (1, 4), "int8")
     b.op("RELU", [f], [f2])
-    b.op("RELU", [h], [h2])
+    b.op("LOG_SOFTMAX", [h], [h2])
     b.op("SVDF", [q], [s])
     b.op("RELU", [s], [s2])  # behind the problem, none itself
     b.op("RELU", [q], [raw])
     b.output(f2, h2, s2, raw)
     assert problems(b.finish()) == (
         "op 0 RELU 'a/f2': float32; edgeq runs integer networks; quantize it first",
-        "op 1 RELU 'h2': int16 activations are not supported yet",
+        "op 1 LOG_SOFTMAX 'h2': int16 is not supported here; quantize this operator with int8",
         "op 2 SVDF 'scope/s': not supported",
         "op 4 RELU 'raw': 'raw' is int8 without scale and zero point",
     )

@@ -186,8 +186,8 @@ def test_refusals_name_op_tensor_and_reason() -> None:
     assert problems_of("FULLY_CONNECTED", [tensor("x", (1, 4), None), w], y, attrs) == (
         "tensor 'x': it is not quantized"
     )
-    assert problems_of("TANH", [tensor("x", (4,), Q, "int16")], y, None) == (
-        "tensor 'x': its type is int16, int8 is needed"
+    assert problems_of("LOG_SOFTMAX", [tensor("x", (4,), QParams.of(0.5), "int16")], y, None) == (
+        "tensor 'y': its scale and zero point are 0.5 and 3, 0.0625 and 127 are needed"
     )
     bias = const("b", np.zeros(2, np.int64), None)
     assert "int64" in problems_of("FULLY_CONNECTED", [x, w, bias], y, attrs)

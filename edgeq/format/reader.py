@@ -300,7 +300,15 @@ class _Reader:
         if self.tensors[output].kind != "activation":
             _fail(f"{what}: it writes tensor {output}, which is no activation")
         decoded = self._params(opcode, what, params, params_size, output)
+        if "arithmetic" in decoded:
+            self._check_wide(what, decoded["arithmetic"], (args[first], output))
         return Op(i, opcode, text, tuple(args[first : end - 1]), output, decoded)
+
+    def _check_wide(self, what: str, arithmetic: int, tensors: tuple[int, int]) -> None:
+        """int16 on one side of a layer with weights or both belongs to R22, and R22 to int16."""
+        x, y = (self.tensors[t].dtype for t in tensors)
+        if ("int16" in (x, y)) != (arithmetic == spec.ARITH_R22):
+            _fail(f"{what}: arithmetic {arithmetic} with an input of {x} and an output of {y}")
 
     def _params(
         self, opcode: str, what: str, offset: int, size: int, output: int
@@ -323,7 +331,8 @@ class _Reader:
             _fail(f"{what}: its reserved params are not 0")
         for name, code in fields:
             if code[0] == "R":
-                params[name] = self._ref(opcode, what, name, np.dtype(code[1:]), params, output)
+                dtype = np.dtype(spec.ref_dtype(name, code, params.get("arithmetic", 0)))
+                params[name] = self._ref(opcode, what, name, dtype, params, output)
         if "arithmetic" in params:
             _check_requantization(what, params)
         return params
@@ -392,6 +401,8 @@ class _Reader:
         lowest = 0 if seen == "uint8" else -128
         if t.dtype == "int8" and not lowest <= zero_point < lowest + 256:
             _fail(f"{what}: zero point {zero_point} is out of range")
+        if t.dtype == "int16" and zero_point:
+            _fail(f"{what}: zero point {zero_point} of int16")
         texts = (self._string(name, what), self._string(labels, what))
         return Port(texts[0], tensor, seen, scale, zero_point, texts[1])
 
@@ -419,20 +430,28 @@ def _little(dtype: str) -> np.dtype[Any]:
     return np.dtype(dtype).newbyteorder("<")
 
 
+# Of each arithmetic, least, bits, e_min, e_max: a multiplier is 0 or in [2^least, 2^bits).
+_MULTIPLIERS = {
+    spec.ARITH_R31: (30, 31, -31, 30),
+    spec.ARITH_R15: (14, 15, -31, 0),
+    spec.ARITH_R22: (14, 22, spec.E_MIN_R22, -1),
+}
+
+
 def _check_requantization(what: str, params: dict[str, Any]) -> None:
     """Kind, fraction, multipliers and exponents of a layer with weights."""
     arithmetic, fraction = params["arithmetic"], params["fraction"]
-    if arithmetic not in (spec.ARITH_R31, spec.ARITH_R15):
+    if arithmetic not in (spec.ARITH_R31, spec.ARITH_R15, spec.ARITH_R22):
         _fail(f"{what}: arithmetic {arithmetic} is unknown to this edgeq")
     r15 = arithmetic == spec.ARITH_R15
     if fraction > (spec.FRACTION_MAX if r15 else 0):
         _fail(f"{what}: fraction {fraction}, the limit is {spec.FRACTION_MAX if r15 else 0}")
     m, e = params["multiplier"].astype(np.int64), params["exponent"]
-    bits, e_max = (15, 0) if r15 else (31, 30)
-    if ((m != 0) & ((m < 1 << (bits - 1)) | (m >= 1 << bits))).any():
-        _fail(f"{what}: a multiplier is neither 0 nor in [2^{bits - 1}, 2^{bits})")
-    if (e < -31).any() or (e > e_max).any():
-        _fail(f"{what}: an exponent is not in [-31, {e_max}]")
+    least, bits, e_min, e_max = _MULTIPLIERS[arithmetic]
+    if ((m != 0) & ((m < 1 << least) | (m >= 1 << bits))).any():
+        _fail(f"{what}: a multiplier is neither 0 nor in [2^{least}, 2^{bits})")
+    if (e < e_min).any() or (e > e_max).any():
+        _fail(f"{what}: an exponent is not in [{e_min}, {e_max}]")
 
 
 def _ref_shape(
@@ -446,6 +465,8 @@ def _ref_shape(
         if count not in (1, channels):
             _fail(f"{what}: {count} multipliers for {channels} channels")
         return (count,)
+    if name == "reciprocal_table" or opcode in ("INTERPOLATE", "SOFTMAX16"):
+        return (513,)
     if name in ("table", "exp_table", "diff_table"):
         return (256,)
     if len(output) != 4:

@@ -45,8 +45,10 @@ def section_align(kind: str) -> int:
 
 DTYPES = {"int8": 1, "uint8": 2, "int16": 3, "int32": 4, "int64": 5, "float32": 6, "bool": 7}
 ITEMSIZE = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "bool": 1}
-ARITH_R31, ARITH_R15 = 0, 1  # of layers with weights: how they requantize
+ARITH_R31, ARITH_R15, ARITH_R22 = 0, 1, 2  # of layers with weights: how they requantize
 FRACTION_MAX = 6  # of R15
+E_MIN_R22 = -53  # its exponents end at -1, its multipliers at 2^22 - 1
+WIDE_LIMIT = 2**47 - 1  # of the accumulators of R22
 KINDS = {"activation": 0, "input": 1, "const": 2, "view": 3, "state": 4}
 
 
@@ -116,4 +118,18 @@ OPS: dict[str, OpLayout] = {
     "RESIZE_NEAREST": OpLayout(25, _fields("rows:R<u4 cols:R<u4")),
     "ARG_MAX": OpLayout(26, _fields("axis:I")),
     "COPY": OpLayout(27, inplace=True),
+    "REQUANTIZE": OpLayout(
+        28, _fields("x_zero:i y_zero:i m:i e:i act_min:i act_max:i"), inplace=True
+    ),
+    "LUT16": OpLayout(29, _fields("table:R<i2")),
+    "INTERPOLATE": OpLayout(30, _fields("table:R<i2"), inplace=True),
+    "SIGMOID": OpLayout(31, _fields("table:R<u2 m:i shift:i tanh:I"), inplace=True),
+    "SOFTMAX16": OpLayout(
+        32, _fields("exp_table:R<i2 reciprocal_table:R<i2 m:i e:i"), inplace=True
+    ),
 }
+
+
+def ref_dtype(name: str, code: str, arithmetic: int) -> str:
+    """The dtype of the array that field `name` refers to: R22 has biases of 64 bits."""
+    return "<i8" if name == "bias" and arithmetic == ARITH_R22 else code[1:]

@@ -173,7 +173,7 @@ def _const_array(v: Value) -> Array:
 
 def _ref_array(op: Op, name: str, code: str) -> Array:
     array = np.asarray(op.params[name])
-    dtype = np.dtype(code[1:])
+    dtype = np.dtype(spec.ref_dtype(name, code, op.params.get("arithmetic", 0)))
     assert np.can_cast(array.dtype, dtype, "equiv"), (
         f"{op.opcode} {op.name!r}: {name} {array.dtype}"
     )

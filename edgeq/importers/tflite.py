@@ -8,6 +8,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+import numpy as np
+
 from ..errors import ArgumentError, EdgeqError, FormatError, UnsupportedError
 from ..ir.graph import Graph, Tensor
 from . import tflite_constants, tflite_moves, tflite_ops
@@ -162,8 +164,7 @@ def _input_shapes(file: TFLiteFile, given: Mapping[str, Sequence[int]]) -> dict[
     if free:
         raise ArgumentError(f"{file.source} has free dimensions; fix them with {' '.join(free)}")
     for i, shape in shapes.items():
-        itemsize = 4 if DTYPES.get(file.tensors[i].type) in ("float32", "int32") else 1
-        size = itemsize
+        size = np.dtype(DTYPES.get(file.tensors[i].type, "int8")).itemsize
         for d in shape:
             size *= d
         if size > MAX_TENSOR_BYTES:

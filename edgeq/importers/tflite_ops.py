@@ -38,6 +38,8 @@ class Rule:
     handler: Callable[[OpContext], None]
     data: tuple[int, ...] | None = (0,)
     types: str = "int8"  # "int8": in and out; "in": only its inputs; "any": it moves data; "edge"
+    weights: int | None = None  # which of the inputs these are
+    int16: bool = True  # whether all of these may be int16 instead; the weights stay int8
 
 
 # ---- what the operands must be
@@ -56,16 +58,21 @@ def check_types(op: OpContext, rule: Rule) -> None:
             continue
         if rule.types == "edge":
             continue
-        if t.type in ("INT8", "UINT8"):
+        if t.type == "INT16" and not rule.int16:
+            raise Refused("int16 is not supported here; quantize this operator with int8")
+        if t.type in ("INT8", "UINT8", "INT16"):
             if len(t.scales) == 0:
                 raise Refused(f"{t.name!r} is {t.type.lower()} without scale and zero point")
         elif t.type in ("FLOAT32", "FLOAT16"):
             raise Refused(f"{t.type.lower()}; {HINT}")
-        elif t.type == "INT16":
-            raise Refused("int16 activations are not supported yet")
         else:
             raise Refused(f"{t.name!r} is {t.type.lower()}, which is not supported here")
     kinds = {t.type for t in records}
+    if rule.weights is not None and "INT16" in kinds:
+        weights = op.input_record(rule.weights)
+        if weights.type != "INT8":
+            raise Refused(f"weights {weights.name!r} are {weights.type.lower()}, int8 is needed")
+        kinds = {t.type for t in records if t is not weights}
     if rule.types == "int8" and len(kinds) > 1:
         raise Refused(f"it mixes {' and '.join(sorted(kinds)).lower()}")
 
@@ -75,6 +82,10 @@ def check_activations(op: OpContext) -> None:
     indices = [i for i in op.record.inputs if i >= 0] + list(op.record.outputs)
     for index in indices:
         t = op.file.tensors[index]
+        if t.type == "INT16" and t.zero_points.any():
+            raise op.wrong(f"{t.label}: an int16 tensor's zero point must be 0")
+        if t.type == "INT16" and len(t.scales) > 1 and not op.file.has_data(t):
+            raise Refused(f"{t.name!r}: activations with a scale for each channel")
         if t.type not in ("INT8", "UINT8") or not len(t.scales):
             continue
         low = 0 if t.type == "UINT8" else -128
@@ -107,20 +118,20 @@ def _weights(op: OpContext, i: int, axis: int) -> Tensor:
 
 
 def _bias(op: OpContext, i: int, channels: int) -> Tensor | None:
-    """int32 (channels,) or None."""
+    """int32 (channels,), with int16 activations int64, or None."""
     if not op.has(i):
         return None
     data, t = op.constant(i, "bias"), op.tensor(i)
-    if t.dtype == "int64":
-        raise Refused(f"bias {t.name!r} is int64, which is not supported yet")
-    if t.dtype != "int32":
-        raise Refused(f"bias {t.name!r} is {t.dtype}, not int32")
+    dtype = "int64" if op.output_record().type == "INT16" else "int32"
+    if t.dtype != dtype:
+        hint = "; convert without an int32 bias for int16" if dtype == "int64" else ""
+        raise Refused(f"bias {t.name!r} is {t.dtype}, not {dtype}{hint}")
     if data.size != channels:
         raise op.wrong(f"bias has {data.size} elements for {channels} channels")
     if t.qparams is not None and t.qparams.zero_points.any() and op.input_record(0).type == "INT8":
         raise Refused(f"bias {t.name!r} has a zero point")
     qparams = None if t.qparams is None else QParams(t.qparams.scales, t.qparams.zero_points)
-    return Tensor(t.name, (channels,), "int32", qparams, data.reshape(channels))
+    return Tensor(t.name, (channels,), dtype, qparams, data.reshape(channels))
 
 
 def _same_range(op: OpContext, x: Tensor, y: Tensor) -> None:
@@ -274,7 +285,7 @@ def _fixed_output(op: OpContext, x: Tensor, scale: float, zero: int | None, slac
     if not near or (zero is not None and y.qparams.zero_point != zero):
         raise Refused(
             f"its output must have scale {scale:g}"
-            + ("" if zero is None else f" and zero point {zero} as int8")
+            + ("" if zero is None else f" and zero point {zero}")
         )
     return y
 
@@ -282,7 +293,17 @@ def _fixed_output(op: OpContext, x: Tensor, scale: float, zero: int | None, slac
 def _logistic(op: OpContext) -> None:
     op.expect(1)
     x = op.tensor(0)
-    op.add("LOGISTIC", [x], [_fixed_output(op, x, 1 / 256, None, 0.0)], NoAttrs())
+    scale = 1 / 32768 if op.output_record().type == "INT16" else 1 / 256
+    op.add("LOGISTIC", [x], [_fixed_output(op, x, scale, None, 0.0)], NoAttrs())
+
+
+def _tanh(op: OpContext) -> None:
+    op.expect(1)
+    x = op.tensor(0)
+    if op.output_record().type == "INT16":
+        op.add("TANH", [x], [_fixed_output(op, x, 1 / 32768, None, 0.001 / 32768)], NoAttrs())
+    else:
+        op.emit("TANH", [x], NoAttrs(), x.shape)
 
 
 def _softmax(op: OpContext) -> None:
@@ -292,6 +313,8 @@ def _softmax(op: OpContext) -> None:
         raise op.wrong("of a scalar")
     if op.output_record().type == "INT8":
         y = _fixed_output(op, x, 1 / 256, -128, 0.001 / 256)
+    elif op.output_record().type == "INT16":
+        y = _fixed_output(op, x, 1 / 32768, 0, 0.001 / 32768)
     else:
         y = op.result(x.shape)
     op.add("SOFTMAX", [x], [y], Softmax(op.real("Beta")))
@@ -360,13 +383,26 @@ def _arg_max(op: OpContext) -> None:
     op.emit("ARG_MAX", [x], Axis(axis), x.shape[:axis] + x.shape[axis + 1 :])
 
 
+# From which type QUANTIZE leads to which.
+_QUANTIZED = {
+    "FLOAT32": ("INT8", "UINT8", "INT16"),
+    "INT8": ("INT8", "UINT8", "INT16"),
+    "UINT8": ("INT8", "UINT8"),
+    "INT16": ("INT8", "INT16", "INT32"),
+    "INT32": ("INT8", "INT16"),
+}
+
+
 def _quantize(op: OpContext) -> None:
     op.expect(1)
     x, record, y = op.tensor(0), op.input_record(0), op.output_record()
-    if y.type not in ("INT8", "UINT8") or len(y.scales) != 1:
-        raise Refused(f"to {y.type.lower()} is not supported")
-    if record.type != "FLOAT32" and (record.type not in ("INT8", "UINT8") or x.qparams is None):
-        raise Refused(f"from {record.type.lower()} is not supported")
+    if y.type not in _QUANTIZED.get(record.type, ()) or len(y.scales) != 1:
+        raise Refused(f"from {record.type.lower()} to {y.type.lower()} is not supported")
+    if record.type != "FLOAT32" and x.qparams is None:
+        raise Refused(f"from {record.type.lower()} without a scale is not supported")
+    for t in (record, y):
+        if t.type == "INT32" and t.zero_points.any():
+            raise Refused(f"{t.name!r} is int32 with a zero point")
     op.emit("QUANTIZE", [x], NoAttrs(), x.shape)
 
 
@@ -378,16 +414,16 @@ def _dequantize(op: OpContext) -> None:
     if record.type == "FLOAT16":
         if not x.is_const:
             raise Refused("from float16 is not supported")
-    elif record.type not in ("INT8", "UINT8") or x.qparams is None:
+    elif record.type not in ("INT8", "UINT8", "INT16") or x.qparams is None:
         raise Refused(f"from {record.type.lower()} is not supported")
     op.emit("DEQUANTIZE", [x], NoAttrs(), x.shape)
 
 
 RULES: dict[str, Rule] = {
-    "CONV_2D": Rule(_conv_2d, (0, 1)),
-    "DEPTHWISE_CONV_2D": Rule(_depthwise_conv_2d, (0, 1)),
-    "TRANSPOSE_CONV": Rule(_transpose_conv, (1, 2)),
-    "FULLY_CONNECTED": Rule(_fully_connected, (0, 1)),
+    "CONV_2D": Rule(_conv_2d, (0, 1), weights=1),
+    "DEPTHWISE_CONV_2D": Rule(_depthwise_conv_2d, (0, 1), weights=1),
+    "TRANSPOSE_CONV": Rule(_transpose_conv, (1, 2), weights=1),
+    "FULLY_CONNECTED": Rule(_fully_connected, (0, 1), weights=1),
     "AVERAGE_POOL_2D": Rule(_pool),
     "MAX_POOL_2D": Rule(_pool),
     "ADD": Rule(_arithmetic, (0, 1)),
@@ -396,7 +432,7 @@ RULES: dict[str, Rule] = {
     "MAXIMUM": Rule(_maximum, (0, 1)),
     "MINIMUM": Rule(_maximum, (0, 1)),
     "LOGISTIC": Rule(_logistic),
-    "TANH": Rule(_unary),
+    "TANH": Rule(_tanh),
     "RELU": Rule(_unary),
     "RELU6": Rule(_unary),
     "RELU_N1_TO_1": Rule(_unary),
@@ -404,7 +440,7 @@ RULES: dict[str, Rule] = {
     "LEAKY_RELU": Rule(_leaky_relu),
     "PRELU": Rule(_prelu, (0, 1)),
     "SOFTMAX": Rule(_softmax),
-    "LOG_SOFTMAX": Rule(_log_softmax),
+    "LOG_SOFTMAX": Rule(_log_softmax, int16=False),
     "MEAN": Rule(_reduce),
     "SUM": Rule(_reduce),
     "REDUCE_MAX": Rule(_reduce),

@@ -20,12 +20,13 @@ def evaluate(node: Node) -> list[Array] | None:
     return _EVALUATORS[node.op](node)
 
 
-def quantize(x: Array, q: QParams, axis_rank: int) -> Array:
-    """int8 of float32 values: round_half_away(x / scale) + zero_point, the quotient in float32."""
+def quantize(x: Array, q: QParams, axis_rank: int, dtype: str = "int8") -> Array:
+    """Of float32 values: round_half_away(x / scale) + zero_point, the quotient in float32."""
+    limits = np.iinfo(dtype)
     scales, zeros = _broadcast(q, axis_rank)
     t = (x.astype(np.float32) / scales).astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(t) + 0.5), t)
-    return np.clip(np.nan_to_num(rounded) + zeros, -128, 127).astype(np.int8)
+    return np.clip(np.nan_to_num(rounded) + zeros, limits.min, limits.max).astype(dtype)
 
 
 def dequantize(x: Array, q: QParams) -> Array:
@@ -110,11 +111,11 @@ def _copy(node: Node) -> list[Array]:
 
 def _quantize(node: Node) -> list[Array] | None:
     x, y = node.input(0), node.output
-    if y.qparams is None or y.dtype != "int8":
+    if y.qparams is None or y.dtype not in ("int8", "int16"):
         return None
     if x.dtype == "float32":
-        return [quantize(_data(node), y.qparams, len(x.shape))]
-    if x.dtype == "int8" and _same_meaning(x, y):
+        return [quantize(_data(node), y.qparams, len(x.shape), y.dtype)]
+    if x.dtype == y.dtype and _same_meaning(x, y):
         return [_data(node)]
     return None
 
@@ -123,7 +124,7 @@ def _dequantize(node: Node) -> list[Array] | None:
     x = node.input(0)
     if x.dtype == "float16":
         return [_data(node).astype(np.float32)]
-    if x.dtype == "int8" and x.qparams is not None:
+    if x.dtype in ("int8", "int16") and x.qparams is not None:
         return [dequantize(_data(node), x.qparams)]
     return None
 

@@ -79,7 +79,7 @@ def _sink_dequantizes(graph: Graph) -> None:
 
 def _quantized(named: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
     name = f"{named.name}/quantized"
-    return Tensor(name, shape, "int8", like.qparams, None, like.source_dtype)
+    return Tensor(name, shape, like.dtype, like.qparams, None, like.source_dtype)
 
 
 def _absorb_inputs(graph: Graph) -> None:
@@ -93,7 +93,9 @@ def _absorb_inputs(graph: Graph) -> None:
         if not all(same_meaning(n.output, first) for n in users):
             continue
         q = first.qparams
-        if q is None or (x.dtype != "float32" and not q.same(x.qparams)):
+        if q is None or x.dtype not in ("float32", first.dtype):
+            continue
+        if x.dtype != "float32" and not q.same(x.qparams):
             continue
         graph.inputs[i] = t = replace(first, name=x.name)
         for n in users:
@@ -114,11 +116,11 @@ def _absorb_outputs(graph: Graph) -> None:
         if node is None or y in gone or node.op not in ("QUANTIZE", "DEQUANTIZE"):
             continue
         x = node.input(0)
-        if y in consumers or y in kept:
+        if y in consumers or y in kept or x.dtype not in ("int8", "int16"):
             continue
-        if x.dtype != "int8" or x.qparams is None or x.qparams.per_channel:
+        if x.qparams is None or x.qparams.per_channel:
             continue
-        if node.op == "QUANTIZE" and not x.qparams.same(y.qparams):
+        if node.op == "QUANTIZE" and (x.dtype != y.dtype or not x.qparams.same(y.qparams)):
             continue
         if x in graph.sources() or x in graph.outputs or x.is_const:
             quantized = replace(x, name=y.name, data=None)

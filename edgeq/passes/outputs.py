@@ -10,7 +10,7 @@ from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import NoAttrs
 from .legalise import MAX_RANK
 
-_STORED = ("int8", "int32", "int64", "bool")
+_STORED = ("int8", "int16", "int32", "int64", "bool")
 
 
 def own_outputs(graph: Graph) -> Graph:
@@ -65,7 +65,9 @@ def check_storable(graph: Graph) -> Graph:
                 )
     for t in graph.outputs:
         if t.dtype not in _STORED:
-            problems.append(f"output {t.name!r} is {t.dtype} and not dequantized from int8")
+            problems.append(
+                f"output {t.name!r} is {t.dtype} and not dequantized from int8 or int16"
+            )
     if problems:
         problems = list(dict.fromkeys(problems))
         raise UnsupportedError(

@@ -13,6 +13,8 @@ from ..format.program import Op, Value
 from ..format.spec import MAX_RANK
 from ..ir.graph import Array, Node, QParams, Tensor
 
+BYTE_OR_WORD = ("int8", "int16")
+
 
 class Refused(Exception):
     """This op cannot be lowered; the message is the reason and `tensor` what it is about."""
@@ -79,10 +81,12 @@ def view(t: Tensor, owner: Value) -> Value:
     return value
 
 
-def quantized(t: Tensor) -> QParams:
-    """The scale and zero point of an int8 tensor; refuses everything else."""
-    if t.dtype != "int8":
-        raise Refused(f"its type is {t.dtype}, int8 is needed", t)
+def quantized(t: Tensor, *dtypes: str) -> QParams:
+    """The scale and zero point of a tensor of one of `dtypes`, int8 by default."""
+    allowed = dtypes or ("int8",)
+    if t.dtype not in allowed:
+        hint = "; quantize this layer with int8 activations" if t.dtype == "int16" else ""
+        raise Refused(f"its type is {t.dtype}, {' or '.join(allowed)} is needed{hint}", t)
     q = t.qparams
     if q is None:
         raise Refused("it is not quantized", t)
@@ -90,9 +94,18 @@ def quantized(t: Tensor) -> QParams:
         raise Refused("it is quantized per channel", t)
     if not (np.isfinite(q.scale) and q.scale > 0):
         raise Refused(f"its scale is {q.scale:g}", t)
-    if not -128 <= q.zero_point <= 127:
-        raise Refused(f"its zero point {q.zero_point} is out of range", t)
+    low, high = (-128, 127) if t.dtype == "int8" else (0, 0)
+    if not low <= q.zero_point <= high:
+        raise Refused(f"its zero point {q.zero_point} is out of range for {t.dtype}", t)
     return q
+
+
+def quantized_alike(x: Tensor, y: Tensor) -> tuple[QParams, QParams]:
+    """Those of two tensors that are both int8 or both int16."""
+    qx, qy = quantized(x, *BYTE_OR_WORD), quantized(y, *BYTE_OR_WORD)
+    if x.dtype != y.dtype:
+        raise Refused(f"its type is {y.dtype}, that of {x.name!r} is {x.dtype}", y)
+    return qx, qy
 
 
 def describe(node: Node, index: int = -1) -> str:

@@ -10,17 +10,23 @@ from __future__ import annotations
 from ..errors import UnsupportedError
 from ..format.program import Port, Program
 from ..ir.graph import Graph, Node, Tensor
-from . import rules_arith, rules_mac, rules_move
+from . import rules_arith, rules_mac, rules_move, rules_unary
 from .context import Lowering, Refused, Rule, describe, new_value
 from .multiplier import RangeError
 
-RULES: dict[str, Rule] = {**rules_mac.RULES, **rules_arith.RULES, **rules_move.RULES}
+RULES: dict[str, Rule] = {
+    **rules_mac.RULES,
+    **rules_arith.RULES,
+    **rules_unary.RULES,
+    **rules_move.RULES,
+}
 
 
 def lower(graph: Graph, arithmetic: str = "exact") -> Program:
     """The program of a graph that went through all passes.
 
-    `arithmetic`: how layers with weights requantize, ``"exact"`` (R31) or ``"native"`` (R15).
+    `arithmetic`: how layers with weights requantize, ``"exact"`` (R31; R22 of 15 bits where input
+    and output are int16) or ``"native"`` (R15; R22 of up to 22 bits).
     Raises UnsupportedError with one problem for each op that cannot be lowered.
     """
     ctx = Lowering(arithmetic)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..format.spec import FRACTION_MAX
+from ..format.spec import E_MIN_R22, FRACTION_MAX
 
 Int8s = npt.NDArray[np.int8]
 Int32s = npt.NDArray[np.int32]
@@ -32,6 +32,7 @@ ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {
     "RELU6": (0.0, 6.0),
     "RELU_N1_TO_1": (-1.0, 1.0),
 }
+LIMITS = {"int8": (-128, 127), "int16": (-(2**15), 2**15 - 1), "int32": (-(2**31), 2**31 - 1)}
 
 
 class RangeError(ValueError):
@@ -98,6 +99,40 @@ def quantize_multipliers_r15(reals: Float64s) -> tuple[Int32s, Int8s, int]:
     return m.astype(np.int32), e.astype(np.int8), fraction
 
 
+def reduce_multipliers(m: Int32s, e: Int8s) -> tuple[Int32s, Int8s]:
+    """R31's pairs as R22 with 15 bits: how the reference requantizes sums of 64 bits.
+
+    RangeError from 2^7 on, where the reference stops.
+    """
+    if (e > 7).any():
+        raise RangeError("a scale ratio of 128 or more is out of range for int16")
+    short = np.minimum((m.astype(np.int64) + 2**15) >> 16, 2**15 - 1)
+    shift = np.where(short > 0, e.astype(np.int64) - 15, -1)
+    return short.astype(np.int32), shift.astype(np.int8)
+
+
+def quantize_multipliers_r22(reals: Float64s, bounds: Int64s) -> tuple[Int32s, Int8s]:
+    """Multipliers m and exponents e of `reals`, (C,) each, which accumulators up to `bounds` meet.
+
+    m is 0 or in [2^14, 2^22), e in [-53, -1]. m has as many bits as keep m times the accumulator
+    below 2^53, but 15 at least; numbers below 2^-38 become 0.
+    """
+    if not (np.isfinite(reals).all() and (reals >= 0).all()):
+        raise RangeError("a scale ratio is not finite and positive")
+    mantissa, exponent = np.frexp(np.asarray(reals, np.float64))
+    room = 53 - np.frexp(bounds.astype(np.float64))[1].astype(np.int64)
+    bits = np.clip(np.minimum(room, exponent - E_MIN_R22), 15, 22)
+    m = round_half_away(mantissa * np.exp2(bits)).astype(np.int64)
+    carry = m == 1 << bits
+    m[carry] >>= 1
+    e = exponent + carry - bits
+    gone = (m == 0) | (e < E_MIN_R22)
+    m[gone], e[gone] = 0, -1
+    if (e > -1).any():
+        raise RangeError(f"a scale ratio of {np.max(reals):g} is out of range")
+    return m.astype(np.int32), e.astype(np.int8)
+
+
 def bias_correction_r15(m: Int32s, e: Int8s, fraction: int) -> Int64s:
     """What R15 adds to an accumulator on average, for each channel.
 
@@ -156,9 +191,12 @@ def requantize(x: npt.NDArray[Any], m: int, e: int) -> Int64s:
     return shift_right_round(multiply_high(wide, m), -e)
 
 
-def activation_range(activation: str, scale: np.float32, zero_point: int) -> tuple[int, int]:
-    """(act_min, act_max) of an int8 output. The quotient is a float32 as in the reference."""
+def activation_range(
+    activation: str, scale: np.float32, zero_point: int, dtype: str = "int8"
+) -> tuple[int, int]:
+    """(act_min, act_max) of an output. The quotient is a float32 as in the reference."""
     low, high = ACTIVATIONS[activation]
+    least, most = LIMITS[dtype]
 
     def bound(real: float | None, default: int) -> int:
         if real is None:
@@ -166,7 +204,7 @@ def activation_range(activation: str, scale: np.float32, zero_point: int) -> tup
         steps = np.float32(real) / np.float32(scale)
         return zero_point + int(round_half_away(np.clip(steps, -(2.0**31), 2.0**31)))
 
-    return max(-128, bound(low, -128)), min(127, bound(high, 127))
+    return max(least, bound(low, least)), min(most, bound(high, most))
 
 
 def conv_multipliers(x: np.float32, w: Float32s, y: np.float32) -> Float64s:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lowering of element-wise arithmetic, tables, pools, reductions and softmax."""
+"""Lowering of element-wise arithmetic, pools, reductions and softmax."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import math
 
 import numpy as np
 
-from ..ir.graph import Node, QParams, Tensor
-from ..ir.ops import Arithmetic, LeakyRelu, Pool, Reduce, Softmax
-from . import tables
-from .context import Lowering, Refused, Rule, from_uint8, new_value, quantized, view
+from ..ir.graph import Node, Tensor
+from ..ir.ops import Arithmetic, Pool, Reduce, Softmax
+from . import tables, tables16
+from .context import (
+    BYTE_OR_WORD,
+    Lowering,
+    Refused,
+    Rule,
+    from_uint8,
+    new_value,
+    quantized,
+    quantized_alike,
+    view,
+)
 from .multiplier import (
     INT32_MAX,
-    Int8s,
     activation_range,
     mean_multiplier,
     quantize_multiplier,
@@ -21,77 +30,73 @@ from .multiplier import (
     ratio_float64,
     triple_float32,
 )
+from .tables16 import near_power_of_two
 
-_ADD_SHIFT = 20
-_MAX_COUNT = INT32_MAX // 256
+_SIZES = {"int8": 1 << 8, "int16": 1 << 15}  # what |x - zero point| does not exceed
 
 
 def add(ctx: Lowering, node: Node) -> None:
-    """ADD and SUB: both inputs on twice the larger one's scale, with 20 bits below the point."""
+    """ADD and SUB of int8 and int16.
+
+    Both inputs on twice the larger one's scale, with 20 bits below the point, of int16 15.
+    """
     a: Arithmetic = node.attrs
-    x1, x2 = node.input(0), node.input(1)
-    q1, q2, qy = quantized(x1), quantized(x2), quantized(node.output)
+    x1, x2, y = node.input(0), node.input(1), node.output
+    q1, q2, qy = (quantized(t, *BYTE_OR_WORD) for t in (x1, x2, y))
+    bits = 15 if "int16" in (x1.dtype, x2.dtype) else 20
     twice = np.float64(np.float32(2) * max(q1.scale, q2.scale))
     m1, e1 = quantize_multiplier(float(np.float64(q1.scale) / twice))
     m2, e2 = quantize_multiplier(float(np.float64(q2.scale) / twice))
-    my, ey = quantize_multiplier(float(twice / np.float64(np.float32(1 << _ADD_SHIFT) * qy.scale)))
-    low, high = activation_range(a.activation, qy.scale, qy.zero_point)
+    my, ey = quantize_multiplier(float(twice / np.float64(np.float32(1 << bits) * qy.scale)))
+    if ctx.arithmetic == "exact" and {x1.dtype, x2.dtype, y.dtype} == {"int16"}:
+        shifts = _shifts(q1.scale, q2.scale, qy.scale)
+        if shifts is not None:
+            m1 = m2 = my = 1 << 30
+            e1, e2, ey = -14 - shifts[0], -14 - shifts[1], 1
+    low, high = activation_range(a.activation, qy.scale, qy.zero_point, y.dtype)
     params = {"x1_zero": q1.zero_point, "x2_zero": q2.zero_point, "y_zero": qy.zero_point}
-    params |= {"left_shift": _ADD_SHIFT, "m1": m1, "e1": e1, "m2": m2, "e2": e2, "my": my, "ey": ey}
+    params |= {"left_shift": bits, "m1": m1, "e1": e1, "m2": m2, "e2": e2, "my": my, "ey": ey}
     params |= {"act_min": low, "act_max": high, "sign2": -1 if node.op == "SUB" else 1}
     ctx.run(node, "ADD", x1, x2, **params)
 
 
+def _shifts(x1: np.float32, x2: np.float32, y: np.float32) -> tuple[int, int] | None:
+    """How far the reference shifts int16 operands to the right where all scales are powers of two.
+
+    It rounds the shifted one half away from zero, and knows no other cases.
+    """
+    exponents = [near_power_of_two(scale) for scale in (x1, x2, y)]
+    if None in exponents:
+        return None
+    e1, e2, ey = (e for e in exponents if e is not None)
+    shifts = (ey - e1, ey - e2)
+    return shifts if min(shifts) == 0 and max(shifts) <= 15 else None
+
+
 def mul(ctx: Lowering, node: Node) -> None:
     a: Arithmetic = node.attrs
-    x1, x2 = node.input(0), node.input(1)
-    q1, q2, qy = quantized(x1), quantized(x2), quantized(node.output)
+    x1, x2, y = node.input(0), node.input(1), node.output
+    q1, q2, qy = (quantized(t, *BYTE_OR_WORD) for t in (x1, x2, y))
     m, e = quantize_multiplier(triple_float32(q1.scale, q2.scale, qy.scale))
-    low, high = activation_range(a.activation, qy.scale, qy.zero_point)
+    low, high = activation_range(a.activation, qy.scale, qy.zero_point, y.dtype)
     params = {"x1_zero": q1.zero_point, "x2_zero": q2.zero_point, "y_zero": qy.zero_point}
     ctx.run(node, "MUL", x1, x2, **params, m=m, e=e, act_min=low, act_max=high)
 
 
 def extremum(ctx: Lowering, node: Node) -> None:
     """MAXIMUM and MINIMUM compare the stored integers, whatever the scales are."""
-    for t in (node.input(0), node.input(1), node.output):
-        quantized(t)
+    for t in (node.input(0), node.input(1)):
+        quantized_alike(t, node.output)
     ctx.run(node, node.op, node.input(0), node.input(1))
 
 
 def prelu(ctx: Lowering, node: Node) -> None:
     x, alpha = node.input(0), node.input(1)
-    qx, qa, qy = quantized(x), quantized(alpha), quantized(node.output)
+    qx, qa, qy = (quantized(t, *BYTE_OR_WORD) for t in (x, alpha, node.output))
     m1, e1 = quantize_multiplier(ratio_float32(qx.scale, qy.scale))
     m2, e2 = quantize_multiplier(triple_float32(qx.scale, qa.scale, qy.scale))
     params = {"x_zero": qx.zero_point, "alpha_zero": qa.zero_point, "y_zero": qy.zero_point}
     ctx.run(node, "PRELU", x, alpha, **params, m1=m1, e1=e1, m2=m2, e2=e2)
-
-
-# Tables
-
-
-def _unary_table(node: Node, x: QParams, y: QParams) -> Int8s:
-    if node.op == "UNARY":
-        return tables.expression_table(node.attrs.expression, x, y)
-    if node.op == "LOGISTIC":
-        return tables.logistic_table(x, y)
-    if node.op == "TANH":
-        return tables.tanh_table(x, y)
-    if node.op == "HARD_SWISH":
-        return tables.hard_swish_table(x, y, from_uint8(node))
-    if node.op == "LEAKY_RELU":
-        a: LeakyRelu = node.attrs
-        return tables.leaky_relu_table(a.alpha, x, y)
-    if node.op == "QUANTIZE":
-        return tables.quantize_table(x, y)
-    return tables.relu_table(node.op, x, y)
-
-
-def unary(ctx: Lowering, node: Node) -> None:
-    """An int8 -> int8 function of one number: a table."""
-    x = node.input(0)
-    ctx.run(node, "LUT", x, table=_unary_table(node, quantized(x), quantized(node.output)))
 
 
 # Pools and reductions
@@ -100,11 +105,10 @@ def unary(ctx: Lowering, node: Node) -> None:
 def pool(ctx: Lowering, node: Node) -> None:
     a: Pool = node.attrs
     x = node.input(0)
-    quantized(x)
-    qy = quantized(node.output)
+    _, qy = quantized_alike(x, node.output)
     if not all(1 <= n < 2**16 for n in (*a.kernel, *a.stride)):
         raise Refused(f"a window of {a.kernel} with strides {a.stride} is out of range")
-    low, high = activation_range(a.activation, qy.scale, qy.zero_point)
+    low, high = activation_range(a.activation, qy.scale, qy.zero_point, node.output.dtype)
     params = {"kernel_h": a.kernel[0], "kernel_w": a.kernel[1]}
     params |= {"stride_h": a.stride[0], "stride_w": a.stride[1]}
     params |= {"pad_top": a.pad_top, "pad_left": a.pad_left, "act_min": low, "act_max": high}
@@ -117,10 +121,12 @@ def reduce(ctx: Lowering, node: Node) -> None:
     a: Reduce = node.attrs
     x, y = node.input(0), node.output
     params = {"x_zero": 0, "y_zero": 0, "m": 0, "e": 0}
-    qx, qy = quantized(x), quantized(y)
-    if node.op != "REDUCE_MAX":
+    if node.op == "REDUCE_MAX":
+        quantized_alike(x, y)
+    else:
+        qx, qy = quantized(x, *BYTE_OR_WORD), quantized(y, *BYTE_OR_WORD)
         count = math.prod(x.shape[i] for i in a.axes)
-        if count > _MAX_COUNT:
+        if count > INT32_MAX // _SIZES[x.dtype]:
             raise Refused(f"a sum of {count} elements can exceed 32 bits", x)
         real = ratio_float64(qx.scale, qy.scale)
         m, e = mean_multiplier(real, count if node.op == "MEAN" else 1)
@@ -145,6 +151,16 @@ def write_kept(
 
 def softmax(ctx: Lowering, node: Node) -> None:
     a: Softmax = node.attrs
+    x, y = node.input(0), node.output
+    if "int16" in (x.dtype, y.dtype):
+        q = quantized_alike(x, y)[1]
+        if abs(float(q.scale) - 1 / 32768) > 0.001 / 32768:
+            raise Refused(f"its scale is {q.scale:g}, 1/32768 is needed", y)
+        if x.shape[-1] > 1 << 16:
+            raise Refused(f"rows of {x.shape[-1]} elements, {1 << 16} at most", x)
+        wide = tables16.softmax16_tables(a.beta, quantized(x, "int16").scale)
+        ctx.run(node, "SOFTMAX16", x, **vars(wide))
+        return
     _check_output(node, scale=1 / 256, tolerance=0.001 / 256, zero_point=-128)
     found = tables.softmax_tables(a.beta, quantized(node.input(0)).scale)
     ctx.run(node, "SOFTMAX", node.input(0), exp_table=found.exp_table)
@@ -187,15 +203,6 @@ RULES: dict[str, Rule] = {
     "MAXIMUM": extremum,
     "MINIMUM": extremum,
     "PRELU": prelu,
-    "LOGISTIC": unary,
-    "TANH": unary,
-    "RELU": unary,
-    "RELU6": unary,
-    "RELU_N1_TO_1": unary,
-    "HARD_SWISH": unary,
-    "LEAKY_RELU": unary,
-    "UNARY": unary,
-    "QUANTIZE": unary,
     "AVERAGE_POOL_2D": pool,
     "MAX_POOL_2D": pool,
     "MEAN": reduce,

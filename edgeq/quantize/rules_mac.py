@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..format.spec import ARITH_R15, ARITH_R31
+from ..format.spec import ARITH_R15, ARITH_R22, ARITH_R31, WIDE_LIMIT
 from ..ir.graph import Array, Node, QParams, Tensor
 from ..ir.ops import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv
-from .context import Lowering, Refused, Rule, describe, from_uint8, quantized
+from .context import BYTE_OR_WORD, Lowering, Refused, Rule, describe, from_uint8, quantized
 from .multiplier import (
     INT32_MAX,
+    LIMITS,
     Float64s,
     Int8s,
     Int32s,
@@ -24,6 +25,8 @@ from .multiplier import (
     product_multiplier,
     quantize_multipliers,
     quantize_multipliers_r15,
+    quantize_multipliers_r22,
+    reduce_multipliers,
 )
 
 _MAX_TAPS = 1 << 16
@@ -84,17 +87,24 @@ def _run(ctx: Lowering, node: Node, axis: int, activation: str, **window: int) -
     """`axis` is that of the output channels in the weights."""
     x, w, y = node.input(0), node.input(1), node.output
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    qx, qy = quantized(x), quantized(y)
+    qx, qy = quantized(x, *BYTE_OR_WORD), quantized(y, *BYTE_OR_WORD)
+    wide = "int16" in (x.dtype, y.dtype)
     data, qw = _weights(w, axis)
     if len(w.shape) == 4 and w.shape[1] * w.shape[2] > _MAX_TAPS:
         raise Refused(f"a window of {w.shape[1]} x {w.shape[2]} is too large", w)
     w_zero = _weight_zero(node, w, qw)
-    terms = _bias(bias, w.shape[axis])
+    if wide and w_zero != 0:
+        raise Refused(f"zero point {w_zero} of the weights; with int16 activations it must be 0", w)
+    terms = _bias(bias, w.shape[axis], wide)
     rows = np.moveaxis(data, axis, 0).reshape(w.shape[axis], -1)
-    bounds = accumulator_bounds(rows, terms, qx.zero_point, w_zero)
-    _prove_accumulator(bounds)
-    scaling = _scaling(ctx, node, _real_multipliers(node, qx, qw, qy), terms, bounds)
-    low, high = activation_range(activation, qy.scale, qy.zero_point)
+    bounds = accumulator_bounds(rows, terms, qx.zero_point, w_zero, x.dtype)
+    _prove_accumulator(bounds, WIDE_LIMIT if wide else INT32_MAX)
+    reals = _real_multipliers(node, qx, qw, qy)
+    if wide:
+        scaling = _scaling_r22(ctx, reals, terms, bounds, x.dtype == y.dtype)
+    else:
+        scaling = _scaling(ctx, node, reals, terms, bounds)
+    low, high = activation_range(activation, qy.scale, qy.zero_point, y.dtype)
     params: dict[str, Any] = {"groups": 1, "depth_multiplier": 1} | window
     params |= {"x_zero": qx.zero_point, "w_zero": w_zero, "y_zero": qy.zero_point}
     params |= {"act_min": low, "act_max": high, **scaling}
@@ -127,6 +137,25 @@ def _scaling_r15(reals: Float64s, bias: Array | None, bounds: Int64s) -> dict[st
     if correction.any():
         bias = ((0 if bias is None else bias.astype(np.int64)) - correction).astype(np.int32)
     return _pairs(m, e) | {"bias": bias, "arithmetic": ARITH_R15, "fraction": fraction}
+
+
+def _scaling_r22(
+    ctx: Lowering, reals: Float64s, bias: Array | None, bounds: Int64s, as_reference: bool
+) -> dict[str, Any]:
+    """Of a layer with an int16 input or output.
+
+    The reference has an arithmetic for int16 on both sides: multipliers of 15 bits. All others, and
+    native arithmetic, have up to 22.
+    """
+    reals = np.broadcast_to(reals, bounds.shape)
+    if as_reference and ctx.arithmetic == "exact":
+        m, e = reduce_multipliers(*quantize_multipliers(reals))
+    else:
+        m, e = quantize_multipliers_r22(reals, bounds)
+    over = [n for n in range(len(m)) if int(bounds[n]) * int(m[n]) >= 2**62]
+    if over:
+        raise Refused(f"the accumulator of output channel {over[0]} can reach {bounds[over[0]]}")
+    return _pairs(m, e) | {"bias": bias, "arithmetic": ARITH_R22, "fraction": 0}
 
 
 def _pairs(m: Int32s, e: Int8s) -> dict[str, Any]:
@@ -171,16 +200,20 @@ def _weight_zero(node: Node, w: Tensor, q: QParams) -> int:
     return zero
 
 
-def _bias(bias: Tensor | None, channels: int) -> Array | None:
+def _bias(bias: Tensor | None, channels: int, wide: bool) -> Array | None:
+    """int32; of layers with an int16 input or output int64, which an int32 one becomes."""
     if bias is None:
         return None
     if bias.data is None:
         raise Refused("the bias must be constant", bias)
-    if bias.dtype != "int32":
-        raise Refused(f"a bias of type {bias.dtype} is not supported, int32 is needed", bias)
+    if bias.dtype != "int32" and not (wide and bias.dtype == "int64"):
+        needed = "int64 or int32" if wide else "int32"
+        raise Refused(f"a bias of type {bias.dtype} is not supported, {needed} is needed", bias)
     if bias.elements != channels:
         raise Refused(f"{bias.elements} biases for {channels} channels", bias)
-    return np.ascontiguousarray(bias.data, np.int32).reshape(channels)
+    if bias.data.min() < -WIDE_LIMIT or bias.data.max() > WIDE_LIMIT:
+        raise Refused("a bias of 2^47 or more", bias)
+    return np.ascontiguousarray(bias.data, np.int64 if wide else np.int32).reshape(channels)
 
 
 def _real_multipliers(node: Node, x: QParams, w: QParams, y: QParams) -> Float64s:
@@ -190,23 +223,26 @@ def _real_multipliers(node: Node, x: QParams, w: QParams, y: QParams) -> Float64
     return conv_multipliers(x.scale, w.scales, y.scale)
 
 
-def accumulator_bounds(weights: Array, bias: Array | None, x_zero: int, w_zero: int) -> Int64s:
+def accumulator_bounds(
+    weights: Array, bias: Array | None, x_zero: int, w_zero: int, x_dtype: str = "int8"
+) -> Int64s:
     """The largest |bias + sum of (x - x_zero) * (w - w_zero)| of each channel over every input.
 
     `weights` is (channels, taps). No order of summation and no padding, which leaves terms out,
     exceeds it either.
     """
-    x_max = max(127 - x_zero, 128 + x_zero)
+    low, high = LIMITS[x_dtype]
+    x_max = max(high - x_zero, x_zero - low)
     bounds: Int64s = np.abs(weights.astype(np.int64) - w_zero).sum(axis=1) * x_max
     return bounds if bias is None else bounds + np.abs(bias.astype(np.int64))
 
 
-def _prove_accumulator(bounds: Int64s) -> None:
+def _prove_accumulator(bounds: Int64s, limit: int) -> None:
     worst = int(bounds.argmax())
-    if bounds[worst] > INT32_MAX:
+    if bounds[worst] > limit:
         raise Refused(
             f"the accumulator of output channel {worst} can reach {bounds[worst]}, "
-            f"the limit is {INT32_MAX}"
+            f"the limit is {limit}"
         )
 
 

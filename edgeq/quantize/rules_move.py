@@ -13,9 +13,21 @@ from ..format.spec import MAX_CONCAT
 from ..ir.graph import Node, Tensor
 from ..ir.ops import Axis, MirrorPad, Pad, Resize, Slice, Transpose
 from . import tables
-from .context import Lowering, Refused, Rule, from_uint8, new_value, quantized, six, view
-from .multiplier import Int8s, round_half_away
+from .context import (
+    BYTE_OR_WORD,
+    Lowering,
+    Refused,
+    Rule,
+    from_uint8,
+    new_value,
+    quantized,
+    quantized_alike,
+    six,
+    view,
+)
+from .multiplier import Int8s, requantize, round_half_away
 from .rules_arith import write_kept
+from .rules_unary import rescaling
 
 Uint32s = npt.NDArray[np.uint32]
 _F32 = np.float32
@@ -55,7 +67,7 @@ def slice_(ctx: Lowering, node: Node) -> None:
 def arg_max(ctx: Lowering, node: Node) -> None:
     a: Axis = node.attrs
     x = node.input(0)
-    quantized(x)
+    quantized(x, *BYTE_OR_WORD)
     if node.output.dtype not in ("int32", "int64"):
         raise Refused(f"its type is {node.output.dtype}, int32 or int64 is needed", node.output)
     kept = tuple(1 if i == a.axis else d for i, d in enumerate(x.shape))
@@ -80,13 +92,31 @@ def concatenation(ctx: Lowering, node: Node) -> None:
 def _rescaled(ctx: Lowering, node: Node, x: Tensor) -> Value:
     y = node.output
     value = ctx.value(x)
-    if x.dtype != "int8" or x.qparams is None or x.qparams.same(y.qparams):
+    if x.dtype not in BYTE_OR_WORD or x.qparams is None:
         return value
+    if x.dtype == y.dtype and x.qparams.same(y.qparams):
+        return value
+    if "int16" in (x.dtype, y.dtype):
+        return _requantized(ctx, node, x, value)
     qx, qy = quantized(x), quantized(y)
     # int8 has no rescaling of its own in the reference: what QUANTIZE in front of it would do.
     make = tables.concatenation_table if from_uint8(node) else tables.quantize_table
     table = make(qx, qy)
     return _through_table(ctx, node, x, value, table)
+
+
+def _requantized(ctx: Lowering, node: Node, x: Tensor, value: Value) -> Value:
+    y = node.output
+    qx, qy = quantized(x, *BYTE_OR_WORD), quantized(y, *BYTE_OR_WORD)
+    params = rescaling(qx, qy, y.dtype)
+    result = new_value(y, shape=x.shape)
+    result.name = x.name
+    if value.data is None:
+        return ctx.emit(node, "REQUANTIZE", [value], result, **params)
+    steps = requantize(value.data.astype(np.int64) - qx.zero_point, params["m"], params["e"])
+    moved = np.clip(steps + qy.zero_point, params["act_min"], params["act_max"])
+    result.data = moved.astype(y.dtype)
+    return result
 
 
 def _through_table(ctx: Lowering, node: Node, x: Tensor, value: Value, table: Int8s) -> Value:
@@ -106,8 +136,7 @@ def resize_bilinear(ctx: Lowering, node: Node) -> None:
     """int8 interpolates in Q10 integers, uint8 in float32 with weights made here."""
     a: Resize = node.attrs
     x, y = node.input(0), node.output
-    quantized(x)
-    quantized(y)
+    quantized_alike(x, y)
     if a.align_corners and a.half_pixel_centers:
         raise Refused("align_corners and half_pixel_centers exclude each other")
     if from_uint8(node):

@@ -212,7 +212,8 @@ EQ_API const char *eq_model_op_slot(const eq_model *model, uint32_t op)
         SLOT(gemm),         SLOT(conv),    SLOT(depthwise),   SLOT(add),      SLOT(mul),
         SLOT(maximum),      SLOT(minimum), SLOT(prelu),       SLOT(lut),      SLOT(max_pool),
         SLOT(average_pool), SLOT(sum),     SLOT(sum_rows),    SLOT(bilinear), SLOT(bilinear_u8),
-        SLOT(transpose),    SLOT(softmax), SLOT(log_softmax),
+        SLOT(transpose),    SLOT(softmax), SLOT(log_softmax), SLOT(gemm16),   SLOT(conv16),
+        SLOT(depthwise16),  SLOT(add16),   SLOT(mul16),       SLOT(rescale),  SLOT(interpolate),
 #undef SLOT
     };
     size_t slot = EQ_NO_SLOT;

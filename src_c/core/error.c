@@ -148,6 +148,30 @@ eq_status eq_check_dtype(const eq_node *node, const char *what, const eq_file_te
     return EQ_OK;
 }
 
+eq_status eq_check_quantized(const eq_node *node, const char *what, const eq_file_tensor *t)
+{
+    if (t->dtype != EQ_DT_INT8 && t->dtype != EQ_DT_INT16)
+        return eq_node_error(node, "%s is %s, must be int8 or int16", what,
+                             eq_dtype_name((eq_dtype)t->dtype));
+    return EQ_OK;
+}
+
+eq_status eq_check_zero(const eq_node *node, const char *what, const eq_file_tensor *t,
+                        int32_t zero)
+{
+    const bool wide = t->dtype == EQ_DT_INT16;
+    return eq_check_range(node, what, zero, wide ? 0 : -128, wide ? 0 : 127);
+}
+
+eq_status eq_check_activation(const eq_node *node, const eq_file_tensor *t, int32_t act_min,
+                              int32_t act_max)
+{
+    const bool wide = t->dtype == EQ_DT_INT16;
+    const int32_t low = wide ? INT16_MIN : INT8_MIN, high = wide ? INT16_MAX : INT8_MAX;
+    EQ_TRY(eq_check_range(node, "act_max", act_max, low, high));
+    return eq_check_range(node, "act_min", act_min, low, act_max);
+}
+
 eq_status eq_check_rank(const eq_node *node, const char *what, const eq_file_tensor *t,
                         uint32_t rank)
 {

@@ -141,20 +141,25 @@ typedef struct eq_file_golden { /* 48 bytes */
  * x: input, w: weights, y: output. act_min, act_max: the fused activation, within the range of y.
  * A multiplier m with exponent e stands for m * 2^(e - 31); m is 0 or in [2^30, 2^31), e in [-31,
  * 30]. With EQ_ARITH_R15 m is 0 or in [2^14, 2^15), e in [-31, 0], and they stand for m * 2^(e - 15
- * - fraction). docs/NUMERICS.md defines the arithmetic. Opcodes are never reused. */
+ * - fraction). With EQ_ARITH_R22, that of layers with an int16 input or output, m is 0 or in [2^14,
+ * 2^22), e in [-53, -1], and they stand for m * 2^e. docs/NUMERICS.md defines the arithmetic.
+ * Opcodes are never reused.
+ *
+ * Tensors are int8; `int8/16` marks those that may also be int16, whose zero point is 0. */
 
-enum { EQ_ARITH_R31 = 0, EQ_ARITH_R15 = 1 };
+enum { EQ_ARITH_R31 = 0, EQ_ARITH_R15 = 1, EQ_ARITH_R22 = 2 };
 
 /* CONV_2D            x (N,H,W,C)  w (O,KH,KW,C/groups)  y (N,OH,OW,O)
  * DEPTHWISE_CONV_2D  x (N,H,W,C)  w (1,KH,KW,C*depth_multiplier)  y (N,OH,OW,C*depth_multiplier)
  * FULLY_CONNECTED    x (...,K)    w (O,K)  y (...,O): windows, padding and groups are 1, 0 and 1
- * TRANSPOSE_CONV     x (N,H,W,C)  w (O,KH,KW,C)  y (N,OH,OW,O) */
+ * TRANSPOSE_CONV     x (N,H,W,C)  w (O,KH,KW,C)  y (N,OH,OW,O)
+ * x and y are int8/16. */
 typedef struct eq_conv_params { /* 64 bytes */
     uint16_t stride_h, stride_w, dilation_h, dilation_w;
     int32_t pad_top, pad_left; /* bottom and right follow from the shapes */
     uint32_t groups, depth_multiplier;
     int32_t x_zero, w_zero, y_zero, act_min, act_max;
-    uint32_t bias;          /* ref int32[channels] or EQ_NONE */
+    uint32_t bias;          /* ref int32[channels], of R22 int64[channels], or EQ_NONE */
     uint32_t multiplier;    /* ref int32[requant_count] */
     uint32_t exponent;      /* ref int8[requant_count] */
     uint32_t requant_count; /* 1 or channels */
@@ -162,7 +167,7 @@ typedef struct eq_conv_params { /* 64 bytes */
     uint16_t fraction;      /* of R15: F */
 } eq_conv_params;
 
-/* ADD (and SUB: sign2 = -1): broadcasting.
+/* ADD (and SUB: sign2 = -1): broadcasting, int8/16.
  * y = R31(R31((x1-z1)<<left_shift) + sign2*R31((x2-z2)<<left_shift)) */
 typedef struct eq_add_params { /* 52 bytes */
     int32_t x1_zero, x2_zero, y_zero, left_shift;
@@ -170,23 +175,24 @@ typedef struct eq_add_params { /* 52 bytes */
     int32_t act_min, act_max, sign2;
 } eq_add_params;
 
-/* MUL: broadcasting. y = R31((x1-z1)*(x2-z2)) */
+/* MUL: broadcasting, int8/16. y = R31((x1-z1)*(x2-z2)) */
 typedef struct eq_mul_params { /* 28 bytes */
     int32_t x1_zero, x2_zero, y_zero, m, e, act_min, act_max;
 } eq_mul_params;
 
-/* MAXIMUM, MINIMUM: broadcasting, on the stored integers; no params. */
+/* MAXIMUM, MINIMUM: broadcasting, on the stored integers, all int8 or all int16; no params. */
 
-/* MAX_POOL_2D, AVERAGE_POOL_2D: x (N,H,W,C) y (N,OH,OW,C). The average rounds half away from zero
- * after `offset` (128 where the source was uint8, else 0) was added to each value. */
+/* MAX_POOL_2D, AVERAGE_POOL_2D: x (N,H,W,C) y (N,OH,OW,C), both int8 or both int16. The average
+ * rounds half away from zero after `offset` (128 where the source was uint8, else 0) was added to
+ * each value. */
 typedef struct eq_pool_params { /* 28 bytes */
     uint16_t kernel_h, kernel_w, stride_h, stride_w;
     int32_t pad_top, pad_left, act_min, act_max, offset;
 } eq_pool_params;
 
 /* MEAN, SUM: y = R31(sum of (x - x_zero) over axes) + y_zero; m in [0, 2^31): 1/count is folded
- * into it. REDUCE_MAX: only axes, the rest 0. y has the reduced axes as 1 (keep_dims); a view drops
- * them. */
+ * into it; int8/16. REDUCE_MAX: only axes, the rest 0; both int8 or both int16. y has the reduced
+ * axes as 1 (keep_dims); a view drops them. */
 typedef struct eq_reduce_params { /* 20 bytes */
     uint32_t axes;                /* bit i: axis i */
     int32_t x_zero, y_zero, m, e;
@@ -209,7 +215,7 @@ typedef struct eq_log_softmax_params { /* 20 bytes */
     int32_t diff_min, reverse_m, reverse_e;
 } eq_log_softmax_params;
 
-/* PRELU: x, alpha, broadcasting: y = x >= 0 ? R31(x; m1, e1) : R31(x * alpha; m2, e2) */
+/* PRELU: x, alpha, broadcasting, int8/16: y = x >= 0 ? R31(x; m1, e1) : R31(x * alpha; m2, e2) */
 typedef struct eq_prelu_params { /* 28 bytes */
     int32_t x_zero, alpha_zero, y_zero, m1, e1, m2, e2;
 } eq_prelu_params;
@@ -238,7 +244,8 @@ typedef struct eq_slice_params {
     int32_t begin[EQ_MAX_RANK], stride[EQ_MAX_RANK];
 } eq_slice_params;
 
-/* RESIZE_BILINEAR, int8: positions in Q10 as TFLite's integer kernel computes them from these */
+/* RESIZE_BILINEAR, both int8 or both int16: positions in Q10 as TFLite's integer kernel computes
+ * them from these */
 typedef struct eq_resize_params {
     int32_t scale_h, scale_w;
     uint32_t half_pixel;
@@ -259,12 +266,42 @@ typedef struct eq_resize_nearest_params {
     uint32_t rows, cols;
 } eq_resize_nearest_params;
 
-/* ARG_MAX: y int32 or int64, the axis dropped as 1; the first maximum wins */
+/* ARG_MAX: x int8/16, y int32 or int64, the axis dropped as 1; the first maximum wins */
 typedef struct eq_argmax_params {
     uint32_t axis;
 } eq_argmax_params;
 
 /* COPY: y = x, same bytes; no params */
+
+/* REQUANTIZE: x and y int8, int16 or int32: y = R31(x - x_zero; m, e) + y_zero */
+typedef struct eq_requantize_params { /* 24 bytes */
+    int32_t x_zero, y_zero, m, e, act_min, act_max;
+} eq_requantize_params;
+
+/* LUT16: x int8, y int16 = table[x + 128] */
+typedef struct eq_lut16_params {
+    uint32_t table; /* ref int16[256] */
+} eq_lut16_params;
+
+/* INTERPOLATE: x int16, y int8/16: between the two of 513 entries, 128 inputs apart */
+typedef struct eq_interpolate_params {
+    uint32_t table; /* ref int16[513]; for int8 in steps of 1/256 */
+} eq_interpolate_params;
+
+/* SIGMOID: x and y int16: the logistic function or tanh as TFLite's int16 kernels interpolate them,
+ * at x * m / 2^shift in steps of 1 / 12288 */
+typedef struct eq_sigmoid_params { /* 16 bytes */
+    uint32_t table;                /* ref uint16[256]: the logistic function of i / 24 in Q0.16 */
+    int32_t m, shift;
+    uint32_t tanh; /* 0 or 1 */
+} eq_sigmoid_params;
+
+/* SOFTMAX16 over the last axis: x and y int16. R31(x - max; m, e) is in steps of 10 / 65535. */
+typedef struct eq_softmax16_params { /* 16 bytes */
+    uint32_t exp_table;              /* ref int16[513]: exp on [-10, 0] in Q0.15 */
+    uint32_t reciprocal_table;       /* ref int16[513]: 1 / (1 + t) on [0, 1] in Q0.15 */
+    int32_t m, e;
+} eq_softmax16_params;
 
 _Static_assert(sizeof(eq_file_header) == 64, "header");
 _Static_assert(sizeof(eq_file_section) == 32, "section");

@@ -382,6 +382,8 @@ static eq_status check_port(const eq_model *m, uint32_t index, bool is_input)
         return INVALID("port %u: float32 without a scale", index);
     if (t->dtype == EQ_DT_INT8 && (io->zero_point - shift < -128 || io->zero_point - shift > 127))
         return INVALID("port %u: zero point %d", index, io->zero_point);
+    if (t->dtype == EQ_DT_INT16 && io->zero_point != 0)
+        return INVALID("port %u: zero point %d of int16", index, io->zero_point);
     return EQ_OK;
 }
 

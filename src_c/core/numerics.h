@@ -76,4 +76,18 @@ static inline int32_t eq_requant_r15(int32_t acc, int32_t m, int e, int fraction
     return eq_saturate16(u + zero * (1 << fraction) + half) >> fraction;
 }
 
+/* R22, before the zero point and the clamp: acc * m * 2^e, ties up, modulo 2^32. m in [0, 2^22), e
+ * in [-53, -1], |acc| * m < 2^62. */
+static inline int32_t eq_requant_r22(int64_t acc, int32_t m, int e)
+{
+    return (int32_t)((acc * m + ((int64_t)1 << (-e - 1))) >> -e);
+}
+
+/* Between two entries of a table that lie 128 inputs apart: ties up. */
+static inline int32_t eq_interpolate(int16_t x, const int16_t table[513])
+{
+    const int32_t i = (x >> 7) + 256, part = x & 127;
+    return table[i] + (((table[i + 1] - table[i]) * part + 64) >> 7);
+}
+
 #endif

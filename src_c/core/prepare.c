@@ -66,14 +66,16 @@ static eq_tensor_info describe_port(const eq_model *m, uint32_t port)
  * core of a desktop processor; the ratio of a split's cost to that is alike elsewhere. */
 static uint64_t estimate_work(const eq_model *m, const eq_node *node)
 {
-    const size_t slot = node->def->slot;
+    size_t slot = node->def->slot;
+    if (node->def->path != NULL)
+        node->def->path(node, &slot);
     const uint32_t isa = slot == EQ_NO_SLOT ? 0 : m->kernels.isa_of[slot - 1];
     const uint64_t x = eq_elements(eq_arg(node, 0)), y = eq_elements(eq_out(node));
     if (node->def->pack == NULL)
         return isa == EQ_ISA_scalar ? (x > y ? x : y) * 2 : (x > y ? x : y) / 8;
     const eq_file_tensor *w = eq_arg(node, 1);
     const uint64_t weights = eq_elements(w);
-    const bool depthwise = slot == EQ_SLOT(depthwise);
+    const bool depthwise = slot == EQ_SLOT(depthwise) || slot == EQ_SLOT(depthwise16);
     const uint64_t window = depthwise ? eq_count(w, 1, 3) * 8 : eq_count(w, 1, w->rank);
     return (y * (window + 32) + weights * 8) / eq_isa_speed(isa);
 }

@@ -19,12 +19,14 @@
 /* What a layer with weights does to an accumulator; arrays hold one entry a channel. */
 typedef struct eq_channel_params {
     const int32_t *bias;       /* NULL: 0 */
+    const int64_t *bias16;     /* instead of it in the slots that end in 16; NULL: 0 */
     const int32_t *multiplier; /* [channel * step] */
     const int8_t *exponent;    /* [channel * step] */
     size_t step;               /* 0: one pair for all channels, 1: one a channel */
     int32_t x_zero, w_zero, y_zero, act_min, act_max;
     int32_t arithmetic, fraction; /* EQ_ARITH_R31 or EQ_ARITH_R15 with its F */
-    int64_t bound;                /* |accumulator| <= bound < 2^31 */
+    int64_t bound;       /* |accumulator| <= bound < 2^31; in the slots that end in 16: 2^47 */
+    bool x_wide, y_wide; /* int16, else int8; in the slots that end in 16 one of them is */
 } eq_channel_params;
 
 /* A layer that multiplies windows of `runs` * `length` elements with the filters of its channels.
@@ -68,6 +70,9 @@ typedef struct eq_pool {
     int32_t act_min, act_max, offset;
 } eq_pool;
 
+/* Which of the tensors of add16 and mul16 are int16. */
+enum { EQ_WIDE_X1 = 1, EQ_WIDE_X2 = 2, EQ_WIDE_Y = 4 };
+
 enum {
     EQ_PACK_ALIGN = 64,
     EQ_CHANNEL_BLOCK = 64 /* work is split between channels only at multiples of this */
@@ -105,8 +110,40 @@ typedef struct eq_kernels {
     void (*depthwise)(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
                       ptrdiff_t left, int8_t *y, void *scratch);
 
-    /* n elements; a step of 0 repeats the first element of that operand (broadcasting), 1 walks.
-     * y may be x1 or x2 where that one's step is 1. */
+    /* ---- Tensors of int16, or of int16 and int8. Pointers to x are in bytes, strides and sizes in
+     * elements; int16 is aligned to 2.
+     *
+     * The layers with weights as above, with arithmetic EQ_ARITH_R22: accumulators are exact in 64
+     * bits, |accumulator| * multiplier < 2^62, w_zero = 0; x_zero and y_zero are 0 where that side
+     * is int16. */
+    size_t (*gemm16_pack)(const eq_gemm *g, void *packed);
+    size_t (*gemm16_scratch)(const eq_gemm *g, size_t pixels);
+    void (*gemm16)(const eq_gemm *g, size_t pixels, size_t first, size_t end, const eq_windows *x,
+                   void *y, size_t y_stride, void *scratch);
+    size_t (*conv16_scratch)(const eq_conv *c, size_t height, size_t pixels);
+    void (*conv16)(const eq_conv *c, size_t height, size_t pixels, size_t first, size_t end,
+                   const int8_t *const *rows, ptrdiff_t left, void *y, size_t y_stride,
+                   size_t y_row, void *scratch);
+    size_t (*depthwise16_pack)(const eq_depthwise *d, void *packed);
+    size_t (*depthwise16_scratch)(const eq_depthwise *d);
+    void (*depthwise16)(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
+                        ptrdiff_t left, void *y, void *scratch);
+
+    /* add and mul of operands and results that `wide` says of whether they are int16: EQ_WIDE_...;
+     * at least one is. y may be an operand of its size whose step is 1. */
+    void (*add16)(size_t n, const void *x1, size_t step1, const void *x2, size_t step2, void *y,
+                  const eq_add_params *params, unsigned wide);
+    void (*mul16)(size_t n, const void *x1, size_t step1, const void *x2, size_t step2, void *y,
+                  const eq_mul_params *params, unsigned wide);
+    /* y[i] = clamp(R31(x[i] - x_zero; m, e) + y_zero), i < n; x and y are of the dtypes EQ_DT_INT8,
+     * EQ_DT_INT16 or EQ_DT_INT32. y may be x where both have one size. */
+    void (*rescale)(size_t n, const void *x, uint8_t x_dtype, void *y, uint8_t y_dtype,
+                    const eq_requantize_params *params);
+    /* y[i] = eq_interpolate(x[i], table), i < n; y may be x. */
+    void (*interpolate)(size_t n, const int16_t *x, int16_t *y, const int16_t table[513]);
+
+    /* ---- int8 again: n elements; a step of 0 repeats the first element of that operand
+     * (broadcasting), 1 walks. y may be x1 or x2 where that one's step is 1. */
     void (*add)(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2, int8_t *y,
                 const eq_add_params *params);
     void (*mul)(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2, int8_t *y,

@@ -2,7 +2,8 @@
  *
  * CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV for the gemm slots. FULLY_CONNECTED and CONV_2D of one
  * pixel to one pixel read their input as a matrix; other CONV_2D by rows; TRANSPOSE_CONV by lists
- * of pointers to input pixels (indirection). */
+ * of pointers to input pixels (indirection). With an int16 input or output they take the slots that
+ * end in 16; pointers to x and y are to bytes here. */
 #include <string.h>
 
 #include "core/numerics.h"
@@ -15,8 +16,10 @@ enum layer_kind { MATRIX, ROWS, POINTERS };
 typedef struct layer {
     enum layer_kind kind;
     size_t pixels, groups, in_depth, out_channels;
-    size_t row_taps; /* taps of a run */
-    eq_window v;     /* unless FULLY_CONNECTED */
+    size_t row_taps;       /* taps of a run */
+    size_t x_size, y_size; /* bytes of an element */
+    bool wide;             /* one of them is 2 */
+    eq_window v;           /* unless FULLY_CONNECTED */
 } layer;
 
 static layer layer_of(const eq_node *node)
@@ -25,6 +28,9 @@ static layer layer_of(const eq_node *node)
     const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
     layer l = {.groups = p->groups, .out_channels = (size_t)w->dims[0], .row_taps = 1};
     l.pixels = eq_elements(y) / l.out_channels;
+    l.x_size = eq_dtype_size(x->dtype);
+    l.y_size = eq_dtype_size(y->dtype);
+    l.wide = l.x_size > 1 || l.y_size > 1;
     if (w->rank == 2) {
         l.in_depth = (size_t)w->dims[1];
         return l;
@@ -78,7 +84,7 @@ static size_t block_of(size_t count, size_t bytes, size_t least)
 
 static tiling tiling_of(const layer *l, const eq_gemm *g)
 {
-    const size_t row = (size_t)l->v.width * l->in_depth * (size_t)l->v.stride_h;
+    const size_t row = (size_t)l->v.width * l->in_depth * (size_t)l->v.stride_h * l->x_size;
     const size_t channel_units = (l->out_channels + EQ_CHANNEL_BLOCK - 1) / EQ_CHANNEL_BLOCK;
     tiling t = {.unit = TILE, .block = l->pixels < TILE ? l->pixels : TILE};
     if (l->kind == ROWS) {
@@ -88,7 +94,7 @@ static tiling tiling_of(const layer *l, const eq_gemm *g)
     } else {
         t.units = (l->pixels + TILE - 1) / TILE;
         if (l->kind == MATRIX)
-            t.block = block_of(l->pixels, g->length, TILE);
+            t.block = block_of(l->pixels, g->length * l->x_size, TILE);
     }
     /* Only a matrix is read at no cost by every part. */
     if (l->groups == 1 && channel_units > t.units && (l->kind == MATRIX || l->pixels <= TILE)) {
@@ -131,14 +137,15 @@ static layout layout_of(const eq_node *node, const layer *l, const eq_gemm *g, s
     layout at = {0};
     if (l->kind == ROWS) {
         const eq_conv c = conv_of(l, g);
-        at.pointers = k->conv_scratch(&c, block, (size_t)l->v.out_width);
+        at.pointers =
+            (l->wide ? k->conv16_scratch : k->conv_scratch)(&c, block, (size_t)l->v.out_width);
         at.size = at.padding = at.pointers + input_rows(&l->v, block) * sizeof(const int8_t *);
         return at;
     }
-    at.size = at.padding = at.pointers = k->gemm_scratch(g, block);
+    at.size = at.padding = at.pointers = (l->wide ? k->gemm16_scratch : k->gemm_scratch)(g, block);
     if (l->kind == POINTERS) {
         at.padding += block * g->runs * sizeof(const int8_t *);
-        at.size = at.padding + g->length;
+        at.size = at.padding + g->length * l->x_size;
     }
     return at;
 }
@@ -161,7 +168,9 @@ static size_t layer_pack(const eq_node *node, void *packed)
     const eq_filters f = eq_filters_of(node);
     const int64_t bound = packed == NULL ? 0 : eq_largest_bound(node, &f);
     const eq_gemm first = gemm_of(node, &l, 0, bound);
-    const size_t stride = node->kernels->gemm_pack(&first, NULL); /* all groups are alike */
+    size_t (*const pack)(const eq_gemm *g, void *packed) =
+        l.wide ? node->kernels->gemm16_pack : node->kernels->gemm_pack;
+    const size_t stride = pack(&first, NULL); /* all groups are alike */
     if (packed != NULL) {
         uint8_t *weights = (uint8_t *)packed + PREPARED_HEAD;
         const tiling t = tiling_of(&l, &first);
@@ -170,7 +179,7 @@ static size_t layer_pack(const eq_node *node, void *packed)
         head->c.gemm.packed = stride == 0 ? NULL : weights;
         for (size_t g = 0; g < l.groups && stride > 0; g++) {
             const eq_gemm gemm = gemm_of(node, &l, g, bound);
-            node->kernels->gemm_pack(&gemm, weights + g * stride);
+            pack(&gemm, weights + g * stride);
         }
     }
     return PREPARED_HEAD + stride * l.groups;
@@ -197,27 +206,38 @@ typedef struct job {
     const eq_conv *c;
     size_t block, low, high; /* channels [low, high) */
     const int8_t *x;
-    int8_t *y;
+    uint8_t *y;
     const int8_t **pointers;
     const int8_t *padding;
 } job;
 
+static void run_gemm(const job *j, size_t pixel, size_t count, const eq_windows *windows)
+{
+    const eq_kernels *k = j->node->kernels;
+    const size_t channels = j->l->out_channels;
+    void *y = j->y + pixel * channels * j->l->y_size;
+    if (j->l->wide)
+        k->gemm16(&j->c->gemm, count, j->low, j->high, windows, y, channels, j->node->scratch);
+    else
+        k->gemm(&j->c->gemm, count, j->low, j->high, windows, y, channels, j->node->scratch);
+}
+
 static void run_matrix(const job *j, size_t pixel, size_t count)
 {
-    const size_t channels = j->l->out_channels;
-    const int8_t *x = j->x + pixel * j->l->in_depth;
+    const int8_t *x = j->x + pixel * j->l->in_depth * j->l->x_size;
     const eq_windows windows = {&x, j->l->in_depth};
-    j->node->kernels->gemm(&j->c->gemm, count, j->low, j->high, &windows, j->y + pixel * channels,
-                           channels, j->node->scratch);
+    run_gemm(j, pixel, count, &windows);
 }
 
 /* Output rows [row, row + count) of all images' rows; they are of one image. */
 static void run_rows(const job *j, size_t row, size_t count)
 {
     const eq_window *v = &j->l->v;
-    const size_t height = (size_t)v->out_height, in_row = j->c->width * j->c->depth;
+    const eq_kernels *k = j->node->kernels;
+    const size_t height = (size_t)v->out_height, channels = j->l->out_channels;
+    const size_t in_row = j->c->width * j->c->depth * j->l->x_size, pixels = (size_t)v->out_width;
     const size_t n = row / height, first = row % height;
-    const size_t rows = input_rows(v, count), out_row = (size_t)v->out_width * j->l->out_channels;
+    const size_t rows = input_rows(v, count), out_row = pixels * channels;
     const int8_t *image = j->x + n * (size_t)v->height * in_row;
     const int64_t top = (int64_t)first * v->stride_h - v->pad_top;
 
@@ -225,16 +245,22 @@ static void run_rows(const job *j, size_t row, size_t count)
         const int64_t iy = top + (int64_t)i;
         j->pointers[i] = iy >= 0 && iy < v->height ? image + (size_t)iy * in_row : NULL;
     }
-    j->node->kernels->conv(j->c, count, (size_t)v->out_width, j->low, j->high, j->pointers,
-                           -(ptrdiff_t)v->pad_left, j->y + row * out_row, j->l->out_channels,
-                           out_row, j->node->scratch);
+    const ptrdiff_t left = -(ptrdiff_t)v->pad_left;
+    void *y = j->y + row * out_row * j->l->y_size;
+    if (j->l->wide)
+        k->conv16(j->c, count, pixels, j->low, j->high, j->pointers, left, y, channels, out_row,
+                  j->node->scratch);
+    else
+        k->conv(j->c, count, pixels, j->low, j->high, j->pointers, left, y, channels, out_row,
+                j->node->scratch);
 }
 
 /* Tap (ky, kx) of output (oy, ox) is the input whose window reaches it: iy * stride + ky - pad =
  * oy. */
-static const int8_t **gather_transposed(const eq_window *v, const int8_t *x, int64_t oy, int64_t ox,
+static const int8_t **gather_transposed(const layer *l, const int8_t *x, int64_t oy, int64_t ox,
                                         const int8_t *padding, const int8_t **taps)
 {
+    const eq_window *v = &l->v;
     for (int32_t ky = 0; ky < v->kernel_h; ky++) {
         const int64_t y = oy + v->pad_top - ky;
         for (int32_t kx = 0; kx < v->kernel_w; kx++) {
@@ -244,7 +270,7 @@ static const int8_t **gather_transposed(const eq_window *v, const int8_t *x, int
             const size_t pixel =
                 inside ? (size_t)(y / v->stride_h) * (size_t)v->width + (size_t)(c / v->stride_w)
                        : 0;
-            *taps++ = inside ? x + pixel * v->depth : padding;
+            *taps++ = inside ? x + pixel * v->depth * l->x_size : padding;
         }
     }
     return taps;
@@ -254,16 +280,14 @@ static void run_pointers(const job *j, size_t pixel, size_t count)
 {
     const eq_window *v = &j->l->v;
     const size_t width = (size_t)v->out_width, image = width * (size_t)v->out_height;
-    const size_t in_image = (size_t)v->height * (size_t)v->width * v->depth;
-    const size_t channels = j->l->out_channels;
+    const size_t in_image = (size_t)v->height * (size_t)v->width * v->depth * j->l->x_size;
     const eq_windows windows = {(const int8_t *const *)j->pointers, 0};
     const int8_t **taps = j->pointers;
 
     for (size_t p = pixel; p < pixel + count; p++)
-        taps = gather_transposed(v, j->x + p / image * in_image, (int64_t)(p % image / width),
+        taps = gather_transposed(j->l, j->x + p / image * in_image, (int64_t)(p % image / width),
                                  (int64_t)(p % width), j->padding, taps);
-    j->node->kernels->gemm(&j->c->gemm, count, j->low, j->high, &windows, j->y + pixel * channels,
-                           channels, j->node->scratch);
+    run_gemm(j, pixel, count, &windows);
 }
 
 /* Pixels or rows [first, end). */
@@ -322,8 +346,8 @@ static void layer_run(const eq_node *node, size_t first, size_t end)
         if (head->stride > 0)
             c.gemm.packed = (const uint8_t *)head->c.gemm.packed + k * head->stride;
         j.c = &c;
-        j.x += l->in_depth / l->groups;
-        j.y += channels;
+        j.x += l->in_depth / l->groups * l->x_size;
+        j.y += channels * l->y_size;
         run_blocks(&j, first, end);
     }
 }
@@ -331,13 +355,15 @@ static void layer_run(const eq_node *node, size_t first, size_t end)
 static const char *layer_path(const eq_node *node, size_t *slot)
 {
     const layer l = layer_of(node);
+    if (l.wide)
+        *slot = EQ_SLOT(gemm16);
     if (eq_arg(node, 1)->rank == 2)
         return l.pixels == 1 ? "one row of inputs, in place" : "rows of inputs, in place";
     if (l.kind == MATRIX)
         return "1x1: pixels in place";
     if (l.kind == POINTERS)
         return "pointers to the input pixels that reach an output pixel";
-    *slot = EQ_SLOT(conv);
+    *slot = l.wide ? EQ_SLOT(conv16) : EQ_SLOT(conv);
     if (l.v.kernel_h == 1 && l.v.kernel_w == 1)
         return "1x1: pixels of input rows";
     if (l.groups > 1)

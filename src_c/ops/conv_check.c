@@ -7,6 +7,8 @@
 
 enum { MAX_TAPS = 1 << 16 }; /* of a window: bounds the scratch */
 
+#define WIDE_LIMIT (((int64_t)1 << 47) - 1) /* of the accumulators of R22 */
+
 /* A multiplier of R15: core/numerics.h. */
 static eq_status check_r15(const eq_node *node, int32_t m, int32_t e)
 {
@@ -14,11 +16,47 @@ static eq_status check_r15(const eq_node *node, int32_t m, int32_t e)
     return m == 0 ? EQ_OK : eq_check_range(node, "multiplier", m, 1 << 14, (1 << 15) - 1);
 }
 
+/* A multiplier of R22: core/numerics.h. */
+static eq_status check_r22(const eq_node *node, int32_t m, int32_t e)
+{
+    EQ_TRY(eq_check_range(node, "exponent", e, -53, -1));
+    return m == 0 ? EQ_OK : eq_check_range(node, "multiplier", m, 1 << 14, (1 << 22) - 1);
+}
+
+static bool is_wide(const eq_file_tensor *t)
+{
+    return t->dtype == EQ_DT_INT16;
+}
+
+/* int16 on one side or both belongs to R22, and R22 to int16. */
+static eq_status check_arithmetic(const eq_node *node, const eq_conv_params *p)
+{
+    const bool wide = is_wide(eq_arg(node, 0)) || is_wide(eq_out(node));
+    if (p->arithmetic > EQ_ARITH_R22)
+        return eq_node_error(node, "arithmetic %u is unknown", (uint32_t)p->arithmetic);
+    if (wide != (p->arithmetic == EQ_ARITH_R22))
+        return eq_node_error(node, "arithmetic %u with an input of %s and an output of %s",
+                             (uint32_t)p->arithmetic,
+                             eq_dtype_name((eq_dtype)eq_arg(node, 0)->dtype),
+                             eq_dtype_name((eq_dtype)eq_out(node)->dtype));
+    return EQ_OK;
+}
+
+/* Zero points and activation, in the range of their tensors; int16 is symmetric. */
+static eq_status check_ranges(const eq_node *node, const eq_conv_params *p)
+{
+    const eq_file_tensor *x = eq_arg(node, 0), *y = eq_out(node);
+    const bool r22 = p->arithmetic == EQ_ARITH_R22;
+    EQ_TRY(eq_check_zero(node, "x_zero", x, p->x_zero));
+    EQ_TRY(eq_check_range(node, "w_zero", p->w_zero, r22 ? 0 : -128, r22 ? 0 : 127));
+    EQ_TRY(eq_check_zero(node, "y_zero", y, p->y_zero));
+    return eq_check_activation(node, y, p->act_min, p->act_max);
+}
+
 static eq_status check_params(const eq_node *node, const eq_conv_params *p, uint32_t channels)
 {
-    const bool r15 = p->arithmetic == EQ_ARITH_R15;
-    if (p->arithmetic != EQ_ARITH_R31 && !r15)
-        return eq_node_error(node, "arithmetic %u is unknown", (uint32_t)p->arithmetic);
+    const bool r15 = p->arithmetic == EQ_ARITH_R15, r22 = p->arithmetic == EQ_ARITH_R22;
+    EQ_TRY(check_arithmetic(node, p));
     EQ_TRY(eq_check_range(node, "fraction", p->fraction, 0, r15 ? 6 : 0));
     EQ_TRY(eq_check_range(node, "stride_h", p->stride_h, 1, 65535));
     EQ_TRY(eq_check_range(node, "stride_w", p->stride_w, 1, 65535));
@@ -28,11 +66,7 @@ static eq_status check_params(const eq_node *node, const eq_conv_params *p, uint
     EQ_TRY(eq_check_range(node, "pad_left", p->pad_left, 0, 1 << 20));
     EQ_TRY(eq_check_range(node, "groups", p->groups, 1, EQ_MAX_DIM));
     EQ_TRY(eq_check_range(node, "depth_multiplier", p->depth_multiplier, 1, EQ_MAX_DIM));
-    EQ_TRY(eq_check_range(node, "x_zero", p->x_zero, -128, 127));
-    EQ_TRY(eq_check_range(node, "w_zero", p->w_zero, -128, 127));
-    EQ_TRY(eq_check_range(node, "y_zero", p->y_zero, -128, 127));
-    EQ_TRY(eq_check_range(node, "act_max", p->act_max, -128, 127));
-    EQ_TRY(eq_check_range(node, "act_min", p->act_min, -128, p->act_max));
+    EQ_TRY(check_ranges(node, p));
     if (p->requant_count != 1 && p->requant_count != channels)
         return eq_node_error(node, "%u multipliers for %u channels", p->requant_count, channels);
     EQ_TRY(eq_check_ref(node, "multiplier", p->multiplier, p->requant_count, 4));
@@ -40,11 +74,25 @@ static eq_status check_params(const eq_node *node, const eq_conv_params *p, uint
     const int32_t *m = eq_ref_data(node, p->multiplier);
     const int8_t *e = eq_ref_data(node, p->exponent);
     for (uint32_t i = 0; i < p->requant_count; i++)
-        EQ_TRY(r15 ? check_r15(node, m[i], e[i])
-                   : eq_check_multiplier(node, "multiplier", m[i], e[i]));
-    if (p->bias != EQ_NONE)
-        EQ_TRY(eq_check_ref(node, "bias", p->bias, channels, 4));
+        EQ_TRY(r15   ? check_r15(node, m[i], e[i])
+               : r22 ? check_r22(node, m[i], e[i])
+                     : eq_check_multiplier(node, "multiplier", m[i], e[i]));
+    if (p->bias == EQ_NONE)
+        return EQ_OK;
+    EQ_TRY(eq_check_ref(node, "bias", p->bias, channels, r22 ? 8 : 4));
+    const int64_t *bias = eq_ref_data(node, p->bias);
+    for (uint32_t n = 0; r22 && n < channels; n++)
+        EQ_TRY(eq_check_range(node, "bias", bias[n], -WIDE_LIMIT, WIDE_LIMIT));
     return EQ_OK;
+}
+
+static int64_t bias_of(const eq_node *node, size_t n)
+{
+    const eq_conv_params *p = node->params;
+    const void *bias = eq_ref_data(node, p->bias);
+    if (bias == NULL)
+        return 0;
+    return p->arithmetic == EQ_ARITH_R22 ? ((const int64_t *)bias)[n] : ((const int32_t *)bias)[n];
 }
 
 /* |bias + sum of (x - x_zero) * (w - w_zero)| of channel n for every input, and the half that R15
@@ -54,16 +102,18 @@ static int64_t accumulator_bound(const eq_node *node, const eq_filters *f, size_
                                  bool by_weights)
 {
     const eq_conv_params *p = node->params;
-    const int32_t *bias = eq_ref_data(node, p->bias);
     const int8_t *exponent = eq_ref_data(node, p->exponent);
-    const int64_t x_max = p->x_zero < 0 ? 127 - p->x_zero : 128 + p->x_zero;
+    const int64_t x_max = is_wide(eq_arg(node, 0)) ? 1 << 15
+                          : p->x_zero < 0          ? 127 - p->x_zero
+                                                   : 128 + p->x_zero;
     const int64_t w_max = p->w_zero < 0 ? 127 - p->w_zero : 128 + p->w_zero;
-    int64_t bound = bias == NULL ? 0 : bias[n] < 0 ? -(int64_t)bias[n] : bias[n];
+    const int64_t bias = bias_of(node, n);
+    int64_t bound = bias < 0 ? -bias : bias;
 
     if (p->arithmetic == EQ_ARITH_R15)
         bound += ((int64_t)1 << -exponent[p->requant_count > 1 ? n : 0]) >> 1;
     if (!by_weights)
-        return bound + (int64_t)f->weights * x_max * w_max; /* < 2^31 * 2^8 * 2^8 */
+        return bound + (int64_t)f->weights * x_max * w_max; /* < 2^47 + 2^31 * 2^15 * 2^8 */
     int64_t sum = 0;
     for (size_t k = 0; k < f->weights; k++) {
         const int32_t d = f->w[n * f->channel_stride + k * f->weight_stride] - p->w_zero;
@@ -72,8 +122,31 @@ static int64_t accumulator_bound(const eq_node *node, const eq_filters *f, size_
     return bound + sum * x_max;
 }
 
+/* Below 2^47, and times the multiplier below 2^62. */
+static eq_status check_wide_accumulator(const eq_node *node, const eq_filters *f)
+{
+    const eq_conv_params *p = node->params;
+    const int32_t *m = eq_ref_data(node, p->multiplier);
+    for (size_t n = 0; n < f->channels; n++) {
+        const int64_t bound = accumulator_bound(node, f, n, true);
+        const int64_t multiplier = m[p->requant_count > 1 ? n : 0];
+        if (bound > WIDE_LIMIT)
+            return eq_node_error(
+                node, "the accumulator of channel %z can reach %l, the limit is 2^47 - 1", n,
+                bound);
+        if (multiplier > 0 && bound > (((int64_t)1 << 62) - 1) / multiplier)
+            return eq_node_error(
+                node, "the accumulator of channel %z can reach %l, times %l it exceeds 2^62", n,
+                bound, multiplier);
+    }
+    return EQ_OK;
+}
+
 static eq_status check_accumulator(const eq_node *node, const eq_filters *f)
 {
+    const eq_conv_params *p = node->params;
+    if (p->arithmetic == EQ_ARITH_R22)
+        return check_wide_accumulator(node, f);
     for (size_t n = 0; n < f->channels; n++) {
         if (accumulator_bound(node, f, n, false) <= INT32_MAX)
             continue;
@@ -100,13 +173,13 @@ eq_filters eq_depthwise_filters_of(const eq_node *node)
     return (eq_filters){eq_arg_data(node, 1), channels, eq_count(w, 1, 3), 1, channels};
 }
 
-/* x, w and y are int8 (N,H,W,C), rank 4 weights, (N,OH,OW,O); w is constant. */
+/* x and y are int8 or int16, (N,H,W,C) and (N,OH,OW,O); w is int8 of rank 4, and constant. */
 static eq_status check_window_op(const eq_node *node)
 {
     const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
-    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_quantized(node, "input", x));
     EQ_TRY(eq_check_dtype(node, "weights", w, EQ_DT_INT8));
-    EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT8));
+    EQ_TRY(eq_check_quantized(node, "output", y));
     EQ_TRY(eq_check_rank(node, "input", x, 4));
     EQ_TRY(eq_check_rank(node, "weights", w, 4));
     EQ_TRY(eq_check_rank(node, "output", y, 4));
@@ -166,9 +239,9 @@ eq_status eq_fully_connected_validate(const eq_node *node)
 {
     const eq_conv_params *p = node->params;
     const eq_file_tensor *x = eq_arg(node, 0), *w = eq_arg(node, 1), *y = eq_out(node);
-    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_quantized(node, "input", x));
     EQ_TRY(eq_check_dtype(node, "weights", w, EQ_DT_INT8));
-    EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT8));
+    EQ_TRY(eq_check_quantized(node, "output", y));
     EQ_TRY(eq_check_rank(node, "weights", w, 2));
     if (node->tensors[w->storage].kind != EQ_KIND_CONST)
         return eq_node_error(node, "the weights are not constant");
@@ -199,11 +272,13 @@ eq_channel_params eq_params_of_channels(const eq_node *node, size_t first, int64
 {
     const eq_conv_params *p = node->params;
     const size_t step = p->requant_count > 1;
-    const int32_t *bias = eq_ref_data(node, p->bias);
+    const bool r22 = p->arithmetic == EQ_ARITH_R22, biased = p->bias != EQ_NONE;
+    const void *bias = eq_ref_data(node, p->bias);
     const int32_t *multiplier = eq_ref_data(node, p->multiplier);
     const int8_t *exponent = eq_ref_data(node, p->exponent);
     return (eq_channel_params){
-        .bias = bias ? bias + first : NULL,
+        .bias = biased && !r22 ? (const int32_t *)bias + first : NULL,
+        .bias16 = biased && r22 ? (const int64_t *)bias + first : NULL,
         .multiplier = multiplier + first * step,
         .exponent = exponent + first * step,
         .step = step,
@@ -215,6 +290,8 @@ eq_channel_params eq_params_of_channels(const eq_node *node, size_t first, int64
         .arithmetic = p->arithmetic,
         .fraction = p->fraction,
         .bound = bound,
+        .x_wide = is_wide(eq_arg(node, 0)),
+        .y_wide = is_wide(eq_out(node)),
     };
 }
 

@@ -110,6 +110,13 @@ eq_status eq_check_range(const eq_node *node, const char *what, int64_t value, i
 eq_status eq_check_multiplier(const eq_node *node, const char *what, int32_t m, int32_t e);
 eq_status eq_check_dtype(const eq_node *node, const char *what, const eq_file_tensor *t,
                          uint8_t dtype);
+/* int8 or int16 */
+eq_status eq_check_quantized(const eq_node *node, const char *what, const eq_file_tensor *t);
+/* A zero point of t, int8 or int16; and bounds of an activation. */
+eq_status eq_check_zero(const eq_node *node, const char *what, const eq_file_tensor *t,
+                        int32_t zero);
+eq_status eq_check_activation(const eq_node *node, const eq_file_tensor *t, int32_t act_min,
+                              int32_t act_max);
 eq_status eq_check_rank(const eq_node *node, const char *what, const eq_file_tensor *t,
                         uint32_t rank);
 eq_status eq_check_dim(const eq_node *node, const char *what, const eq_file_tensor *t,

@@ -69,7 +69,7 @@ static eq_status validate_bilinear(const eq_node *node)
 {
     const eq_resize_params *p = node->params;
     const eq_file_tensor *x = eq_arg(node, 0), *y = eq_out(node);
-    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_quantized(node, "input", x));
     EQ_TRY(check_resize(node));
     EQ_TRY(eq_check_range(node, "half_pixel", p->half_pixel, 0, 1));
     EQ_TRY(check_scale(node, "scale_h", p->scale_h, x->dims[1], y->dims[1]));
@@ -82,27 +82,55 @@ static size_t resize_units(const eq_node *node)
     return eq_count(eq_out(node), 0, 2);
 }
 
+/* The bilinear slot for int16: sums in 64 bits. */
+static void bilinear_16(size_t channels, const int8_t *const pixels[4], const int32_t w[4],
+                        int16_t *y)
+{
+    const int16_t *x[4];
+    for (size_t i = 0; i < 4; i++)
+        x[i] = (const int16_t *)(const void *)pixels[i];
+    for (size_t c = 0; c < channels; c++) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < 4; i++)
+            sum += (int64_t)x[i][c] * w[i];
+        y[c] = (int16_t)((sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20));
+    }
+}
+
 static void run_bilinear(const eq_node *node, size_t first, size_t end)
 {
     const eq_resize_params *p = node->params;
     const eq_file_tensor *xt = eq_arg(node, 0), *yt = eq_out(node);
+    const bool wide = xt->dtype == EQ_DT_INT16;
     const size_t width = (size_t)xt->dims[2], channels = (size_t)xt->dims[3];
     const int8_t *x = eq_arg_data(node, 0);
-    const size_t height = (size_t)yt->dims[1], image = eq_count(xt, 1, 4);
-    int8_t *y = (int8_t *)eq_out_data(node) + first * eq_count(yt, 2, 4);
+    const size_t height = (size_t)yt->dims[1], image = eq_count(xt, 1, 4) << wide;
+    int8_t *y = (int8_t *)eq_out_data(node) + (first * eq_count(yt, 2, 4) << wide);
     for (; first < end; first++) {
         const int32_t oy = (int32_t)(first % height);
         const sample row = sample_at(oy, p->scale_h, p->half_pixel, xt->dims[1]);
-        for (int32_t ox = 0; ox < yt->dims[2]; ox++, y += channels) {
+        for (int32_t ox = 0; ox < yt->dims[2]; ox++, y += channels << wide) {
             const sample col = sample_at(ox, p->scale_w, p->half_pixel, xt->dims[2]);
             const int8_t *pixels[4];
             int32_t w[4];
-            corners(x + first / height * image, width, channels, row.index, col.index, pixels);
+            corners(x + first / height * image, width, channels << wide, row.index, col.index,
+                    pixels);
             for (size_t i = 0; i < 4; i++)
                 w[i] = row.weight[i & 1] * col.weight[i >> 1];
-            node->kernels->bilinear(channels, pixels, w, y);
+            if (wide)
+                bilinear_16(channels, pixels, w, (int16_t *)(void *)y);
+            else
+                node->kernels->bilinear(channels, pixels, w, y);
         }
     }
+}
+
+static const char *bilinear_path(const eq_node *node, size_t *slot)
+{
+    if (eq_out(node)->dtype == EQ_DT_INT8)
+        return "a call an output pixel, from four input pixels";
+    *slot = EQ_NO_SLOT;
+    return "int16: a loop over four input pixels";
 }
 
 const eq_op_def eq_op_resize_bilinear = {
@@ -111,7 +139,7 @@ const eq_op_def eq_op_resize_bilinear = {
     .validate = validate_bilinear,
     .units = resize_units,
     .run_units = run_bilinear,
-    .why = "a call an output pixel, from four input pixels",
+    .path = bilinear_path,
     .slot = EQ_SLOT(bilinear),
 };
 

@@ -311,7 +311,7 @@ static eq_status validate_arg_max(const eq_node *node)
 {
     const eq_argmax_params *p = node->params;
     const eq_file_tensor *x = eq_arg(node, 0), *y = eq_out(node);
-    EQ_TRY(eq_check_dtype(node, "input", x, EQ_DT_INT8));
+    EQ_TRY(eq_check_quantized(node, "input", x));
     if (y->dtype != EQ_DT_INT32)
         EQ_TRY(eq_check_dtype(node, "output", y, EQ_DT_INT64));
     EQ_TRY(eq_check_rank(node, "output", y, x->rank));
@@ -341,17 +341,28 @@ static size_t arg_max(size_t n, const int8_t *x, size_t stride)
     return (size_t)((const int8_t *)memchr(x, (uint8_t)best, n) - x);
 }
 
+static size_t arg_max_16(size_t n, const int16_t *x, size_t stride)
+{
+    size_t index = 0;
+    for (size_t i = 1; i < n; i++)
+        index = x[i * stride] > x[index * stride] ? i : index;
+    return index;
+}
+
 static void run_arg_max(const eq_node *node)
 {
     const eq_argmax_params *p = node->params;
     const eq_file_tensor *xt = eq_arg(node, 0), *yt = eq_out(node);
-    const int8_t *x = eq_arg_data(node, 0);
+    const void *x = eq_arg_data(node, 0);
     uint8_t *y = eq_out_data(node);
     const size_t bytes = eq_dtype_size(yt->dtype), n = (size_t)xt->dims[p->axis];
     const size_t outer = eq_count(xt, 0, p->axis), inner = eq_count(xt, p->axis + 1, xt->rank);
     for (size_t o = 0; o < outer; o++) {
         for (size_t i = 0; i < inner; i++, y += bytes) {
-            const int64_t index = (int64_t)arg_max(n, x + o * n * inner + i, inner);
+            const size_t at = o * n * inner + i;
+            const int64_t index =
+                (int64_t)(xt->dtype == EQ_DT_INT16 ? arg_max_16(n, (const int16_t *)x + at, inner)
+                                                   : arg_max(n, (const int8_t *)x + at, inner));
             memcpy(y, &index, bytes); /* little-endian */
         }
     }

@@ -20,6 +20,29 @@ size_t eq_depthwise_scratch_scalar(const eq_depthwise *d);
 void eq_depthwise_scalar(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
                          ptrdiff_t left, int8_t *y, void *scratch);
 
+/* conv16.c */
+size_t eq_gemm16_pack_scalar(const eq_gemm *g, void *packed);
+size_t eq_gemm16_scratch_scalar(const eq_gemm *g, size_t pixels);
+void eq_gemm16_scalar(const eq_gemm *g, size_t pixels, size_t first, size_t end,
+                      const eq_windows *x, void *y, size_t y_stride, void *scratch);
+size_t eq_conv16_scratch_scalar(const eq_conv *c, size_t height, size_t pixels);
+void eq_conv16_scalar(const eq_conv *c, size_t height, size_t pixels, size_t first, size_t end,
+                      const int8_t *const *rows, ptrdiff_t left, void *y, size_t y_stride,
+                      size_t y_row, void *scratch);
+size_t eq_depthwise16_pack_scalar(const eq_depthwise *d, void *packed);
+size_t eq_depthwise16_scratch_scalar(const eq_depthwise *d);
+void eq_depthwise16_scalar(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
+                           ptrdiff_t left, void *y, void *scratch);
+
+/* elementwise16.c */
+void eq_add16_scalar(size_t n, const void *x1, size_t step1, const void *x2, size_t step2, void *y,
+                     const eq_add_params *params, unsigned wide);
+void eq_mul16_scalar(size_t n, const void *x1, size_t step1, const void *x2, size_t step2, void *y,
+                     const eq_mul_params *params, unsigned wide);
+void eq_rescale_scalar(size_t n, const void *x, uint8_t x_dtype, void *y, uint8_t y_dtype,
+                       const eq_requantize_params *params);
+void eq_interpolate_scalar(size_t n, const int16_t *x, int16_t *y, const int16_t table[513]);
+
 /* elementwise.c */
 void eq_add_scalar(size_t n, const int8_t *x1, size_t step1, const int8_t *x2, size_t step2,
                    int8_t *y, const eq_add_params *params);
