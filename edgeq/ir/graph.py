@@ -55,9 +55,21 @@ class QParams:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """int8 values of a constant's shape with the parameters that give them their meaning."""
+
+    data: Array
+    qparams: QParams
+
+
 @dataclass(eq=False)
 class Tensor:
-    """`dtype` is how the program stores it, `source_dtype` what the source network declared."""
+    """`dtype` is how the program stores it, `source_dtype` what the source network declared.
+
+    A float32 constant that the source network stores as int8 has these bytes in `origin`: `data` is
+    what they dequantize to, and whoever quantizes it again may take them as they are.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -65,6 +77,7 @@ class Tensor:
     qparams: QParams | None = None
     data: Array | None = None
     source_dtype: str = ""
+    origin: Quantized | None = None
 
     def __post_init__(self) -> None:
         self.source_dtype = self.source_dtype or self.dtype

@@ -91,11 +91,11 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Pad:
-    """PAD and PADV2: `value` in the stored integer domain."""
+    """PAD and PADV2: `value` as the tensor stores it: an integer, or a float in float graphs."""
 
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
-    value: int = 0
+    value: float = 0
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,15 @@ class MatMul:
 @dataclass(frozen=True)
 class Norm:
     """LAYER_NORM: (x - mean) / sqrt(variance + epsilon) * gamma + beta over `axes`; gamma and beta
-    (inputs 1 and 2, or None) broadcast against x. Instance norm is one over the pixels' axes."""
+    (inputs 1 and 2, or None) broadcast against x. Instance norm is one over the pixels' axes.
+
+    Not `centred`, the mean is left alone: x / sqrt(mean(x * x) + epsilon) * gamma + beta, which is
+    RMS norm, and with a gamma of 1 / sqrt(elements) L2 normalization.
+    """
 
     axes: tuple[int, ...] = ()
     epsilon: float = 1e-5
+    centred: bool = True
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,16 @@ class Gather:
     """GATHER: y = x[..., indices, ...] along `axis`; indices are an int32 tensor."""
 
     axis: int = 0
+
+
+@dataclass(frozen=True)
+class CumSum:
+    """CUMSUM: sums of x[0 .. i] along `axis`, `exclusive` ones of x[0 .. i - 1]; `reverse`: from
+    the other end."""
+
+    axis: int = 0
+    exclusive: bool = False
+    reverse: bool = False
 
 
 @dataclass(frozen=True)
@@ -316,6 +331,7 @@ OPS: dict[str, OpSpec] = {
     "LAYER_NORM": OpSpec(Norm),
     "GATHER": OpSpec(Gather),
     "REDUCE_MIN": OpSpec(Reduce),
+    "CUMSUM": OpSpec(CumSum),
     "LSTM": OpSpec(Lstm),
     "SVDF": OpSpec(Svdf),
     "COPY": OpSpec(),

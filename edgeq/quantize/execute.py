@@ -8,13 +8,15 @@ somebody asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import DependencyError, UnsupportedError
 from ..ir.graph import Array, Graph, Node, Tensor
+from .execute_lstm import lstm
 
 OPSET = 17
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # permutations to channels first and back
@@ -55,20 +57,29 @@ class FloatRunner:
         self._fetch = emitter.fetch
         self._names = [name for name, _ in dict.fromkeys(self._fetch)]
 
-    def run(self, feed: Mapping[str, Array]) -> dict[Tensor, Array]:
-        """Watched tensors and outputs for the inputs `feed`, by name. Arrays may be views."""
-        inputs = {t.name: np.ascontiguousarray(feed[t.name], t.dtype) for t in self.graph.inputs}
-        values = dict(
-            zip(self._names, self._session.run(self._names, _numbered(inputs, self.graph)))
-        )
+    def run(
+        self, feed: Mapping[str, Array], states: Mapping[Tensor, Array] | None = None
+    ) -> dict[Tensor, Array]:
+        """Watched tensors and outputs for the inputs `feed`, by name. Arrays may be views.
+
+        `states`: what states' `before` are in this run; without it, what they are in the first.
+        """
+        given = states or {}
+        inputs = [feed[t.name] for t in self.graph.inputs]
+        inputs += [given.get(s.before, s.initial) for s in self.graph.states]
+        numbered = {
+            f"input{i}": np.ascontiguousarray(x, t.dtype).reshape(t.shape)
+            for i, (t, x) in enumerate(zip(_sources(self.graph), inputs))
+        }
+        values = dict(zip(self._names, self._session.run(self._names, numbered)))
         found = {}
         for t, (name, first) in zip(self.watched, self._fetch):
             found[t] = values[name].transpose(LAST) if first else values[name]
         return found
 
 
-def _numbered(inputs: Mapping[str, Array], graph: Graph) -> dict[str, Array]:
-    return {f"input{i}": inputs[t.name].reshape(t.shape) for i, t in enumerate(graph.inputs)}
+def _sources(graph: Graph) -> list[Tensor]:
+    return [*graph.inputs, *(s.before for s in graph.states)]
 
 
 class Emitter:
@@ -90,7 +101,7 @@ class Emitter:
         self._initializers: dict[Any, tuple[str, Any, Array]] = {}  # name, proto; data keeps its id
         self._names: dict[tuple[Tensor, bool], str] = {}  # (tensor, channels first) -> name
         self._count = 0
-        for i, t in enumerate(graph.inputs):
+        for i, t in enumerate(_sources(graph)):
             self._names[t, False] = f"input{i}"
         for node in graph.nodes:
             if node.op not in EMIT:
@@ -101,7 +112,7 @@ class Emitter:
     def model(self) -> bytes:
         h = self._helper
         inputs = [
-            self._info(f"input{i}", t.dtype, t.shape) for i, t in enumerate(self._graph.inputs)
+            self._info(f"input{i}", t.dtype, t.shape) for i, t in enumerate(_sources(self._graph))
         ]
         outputs = [h.make_empty_tensor_value_info(name) for name, _ in dict.fromkeys(self.fetch)]
         proto = h.make_graph(
@@ -142,6 +153,12 @@ class Emitter:
                 )
         return self._names[t, first]
 
+    def data(self, t: Tensor) -> Array:
+        """float32 data of a constant."""
+        data = self._constants.get(t, t.data)
+        assert data is not None, f"{t.name!r} must be constant"
+        return np.asarray(data, np.float32)
+
     def constant(self, data: Array) -> str:
         data = np.ascontiguousarray(data)
         key = (data.dtype.str, data.shape, data.tobytes()) if data.size <= 16 else id(data)
@@ -165,6 +182,57 @@ class Emitter:
         self._count += outputs
         self._nodes.append(self._helper.make_node(op, list(inputs), names, **attrs))
         return names
+
+    def fresh(self) -> str:
+        """A name that nothing has yet."""
+        self._count += 1
+        return f"value{self._count - 1}"
+
+    @contextlib.contextmanager
+    def body(self) -> Iterator[list[Any]]:
+        """Nodes that are added meanwhile go into the list: they are a step's, not the graph's."""
+        outside, self._nodes = self._nodes, []
+        try:
+            yield self._nodes
+        finally:
+            self._nodes = outside
+
+    def again(self, body: list[Any], name: str) -> str:
+        """Another name for a value of `body`."""
+        copy = self.fresh()
+        body.append(self._helper.make_node("Identity", [name], [copy]))
+        return copy
+
+    def add_scan(
+        self,
+        body: list[Any],
+        inputs: Sequence[tuple[str, tuple[int, ...]]],
+        outputs: Sequence[str],
+        operands: Sequence[str],
+        axis: int,
+        reverse: bool,
+    ) -> list[str]:
+        """`body` over an axis of the last operand; the others are states. The last of `outputs` is
+        stacked on the same axis."""
+        h = self._helper
+        step = h.make_graph(
+            body,
+            "step",
+            [self._info(name, "float32", shape) for name, shape in inputs],
+            [h.make_empty_tensor_value_info(name) for name in outputs],
+        )
+        turn = [int(reverse)]
+        return self.add_many(
+            "Scan",
+            operands,
+            len(outputs),
+            body=step,
+            num_scan_inputs=1,
+            scan_input_axes=[axis],
+            scan_output_axes=[axis],
+            scan_input_directions=turn,
+            scan_output_directions=turn,
+        )
 
     def bind(self, t: Tensor, name: str, first: bool = False, activation: str = "NONE") -> None:
         """Makes `name` the value of t, behind an activation."""
@@ -197,14 +265,8 @@ def _pads(node: Node, kernel: Sequence[int], dilation: Sequence[int]) -> list[in
     return [*before, *after]
 
 
-def _float(e: Emitter, t: Tensor) -> Array:
-    data = e._constants.get(t, t.data)
-    assert data is not None, f"{t.name!r} must be constant"
-    return np.asarray(data, np.float32)
-
-
 def _conv(e: Emitter, node: Node) -> None:
-    a, w = node.attrs, _float(e, node.input(1))
+    a, w = node.attrs, e.data(node.input(1))
     if node.op == "DEPTHWISE_CONV_2D":
         groups, w = node.input(0).shape[3], w.transpose(3, 0, 1, 2)
     else:
@@ -223,12 +285,12 @@ def _conv(e: Emitter, node: Node) -> None:
 
 def _bias(e: Emitter, node: Node) -> list[str]:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    return [] if bias is None else [e.constant(_float(e, bias).reshape(-1))]
+    return [] if bias is None else [e.constant(e.data(bias).reshape(-1))]
 
 
 def _transpose_conv(e: Emitter, node: Node) -> None:
     a, x, y = node.attrs, node.input(0), node.output
-    w = _float(e, node.input(1)).transpose(3, 0, 1, 2)  # (C, O, KH, KW)
+    w = e.data(node.input(1)).transpose(3, 0, 1, 2)  # (C, O, KH, KW)
     pads, extra = [a.pad_top, a.pad_left], []
     for i in (0, 1):
         whole = (x.shape[1 + i] - 1) * a.stride[i] + w.shape[2 + i] - pads[i]
@@ -240,7 +302,7 @@ def _transpose_conv(e: Emitter, node: Node) -> None:
 
 
 def _fully_connected(e: Emitter, node: Node) -> None:
-    x, y, w = node.input(0), node.output, _float(e, node.input(1))
+    x, y, w = node.input(0), node.output, e.data(node.input(1))
     rows = e.add("Reshape", [e.name(x), e.ints(-1, w.shape[1])])
     out = e.add("Gemm", [rows, e.constant(w), *_bias(e, node)], transB=1)
     e.bind(y, e.add("Reshape", [out, e.ints(*y.shape)]), False, node.attrs.activation)
@@ -360,7 +422,12 @@ def _pad(e: Emitter, node: Node) -> None:
     elif a.reflect:
         out = e.add("Pad", [e.name(x, first), pads], mode="reflect")
     else:
-        raise UnsupportedError(f"{node.op} {node.name!r}: symmetric padding cannot be run in float")
+        out = e.name(x, first)
+        for axis, size in enumerate(x.shape):
+            if a.before[axis] or a.after[axis]:
+                rows = np.pad(np.arange(size), (a.before[axis], a.after[axis]), mode="symmetric")
+                axis = _TO_FIRST[axis] if first else axis
+                out = e.add("Gather", [out, e.constant(rows)], axis=axis)
     e.bind(node.output, out, first)
 
 
@@ -492,7 +559,9 @@ def _batch_matmul(e: Emitter, node: Node) -> None:
 
 def _layer_norm(e: Emitter, node: Node) -> None:
     a, x = node.attrs, e.name(node.input(0))
-    centred = e.add("Sub", [x, e.add("ReduceMean", [x], axes=list(a.axes), keepdims=1)])
+    centred = x
+    if a.centred:
+        centred = e.add("Sub", [x, e.add("ReduceMean", [x], axes=list(a.axes), keepdims=1)])
     square = e.add("Mul", [centred, centred])
     variance = e.add("ReduceMean", [square], axes=list(a.axes), keepdims=1)
     shifted = e.add("Add", [variance, e.constant(np.array(a.epsilon, np.float32))])
@@ -507,6 +576,13 @@ def _layer_norm(e: Emitter, node: Node) -> None:
 def _gather(e: Emitter, node: Node) -> None:
     names = [e.name(node.input(0)), e.name(node.input(1))]
     e.bind(node.output, e.add("Gather", names, axis=node.attrs.axis))
+
+
+def _cumsum(e: Emitter, node: Node) -> None:
+    a = node.attrs
+    flags = {"exclusive": int(a.exclusive), "reverse": int(a.reverse)}
+    axis = e.constant(np.array(a.axis, np.int64))
+    e.bind(node.output, e.add("CumSum", [e.name(node.input(0)), axis], **flags))
 
 
 def _copy(e: Emitter, node: Node) -> None:
@@ -559,5 +635,7 @@ EMIT: dict[str, Rule] = {
     "BATCH_MATMUL": _batch_matmul,
     "LAYER_NORM": _layer_norm,
     "GATHER": _gather,
+    "CUMSUM": _cumsum,
+    "LSTM": lstm,
     "COPY": _copy,
 }
