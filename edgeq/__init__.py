@@ -23,15 +23,16 @@ from .errors import (
     VerifyError,
 )
 from .runtime._core import version as _version
-from .runtime.model import Model, TensorInfo, load
+from .runtime.model import Model, PictureInfo, TensorInfo, load
 from .runtime.session import OpProfile, Session
 
 if TYPE_CHECKING:
     from .converter import Converted, Report, convert
+    from .data.preprocess import Preprocess
 
 __version__ = _version()
 
-_LAZY = ("Converted", "Report", "convert")  # the converter is imported when it is used
+_LAZY = ("Converted", "Preprocess", "Report", "convert")  # imported when they are used
 
 __all__ = [
     "ArgumentError",
@@ -42,6 +43,8 @@ __all__ = [
     "Model",
     "OpProfile",
     "OutOfMemoryError",
+    "PictureInfo",
+    "Preprocess",
     "ReadError",
     "Report",
     "Session",
@@ -57,6 +60,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'edgeq' has no attribute {name!r}")
+    if name == "Preprocess":
+        from .data.preprocess import Preprocess
+
+        return Preprocess
     from . import converter
 
     return getattr(converter, name)

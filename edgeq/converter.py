@@ -27,10 +27,12 @@ from .runtime.session import Session
 if TYPE_CHECKING:
     from typing_extensions import TypeAlias
 
-    from .format.program import Program
+    from .data.preprocess import Preprocess
+    from .format.program import Picture, Port, Program
     from .ir.graph import Graph
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview"
+Preprocessing: TypeAlias = "str | Preprocess | Mapping[str, str | Preprocess]"
 Progress: TypeAlias = "Callable[[str, float], None]"  # what is done now, fraction of the way
 
 ARITHMETICS = ("exact", "native")
@@ -78,6 +80,7 @@ def convert(
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     arithmetic: str = "exact",
+    preprocess: Preprocessing | None = None,
     progress: Progress | None = None,
 ) -> Converted:
     """Converts a quantized .tflite file, given by path or as bytes, to an .eqm file.
@@ -87,6 +90,9 @@ def convert(
     that the file leaves open. `arithmetic`: ``"exact"`` computes what the source network's own
     reference kernels compute, ``"native"`` requantizes layers with weights by R15 of
     docs/NUMERICS.md, which vector units do faster; single outputs then differ by a step.
+    `preprocess`: what the network wants of pictures, ``"tf,crop=0.875"`` (edgeq.Preprocess); the
+    file carries it, and ``Session.run_image`` and ``eq_preprocess_rgb`` do it. A mapping where
+    several inputs take pictures: by the name of the input.
     `progress`: called with what is done now and a fraction in [0, 1].
     The same source gives the same bytes everywhere.
 
@@ -103,6 +109,7 @@ def convert(
     graph = _import(data, path, input_shapes)
     tell("rewriting", 0.2)
     program = _lower(graph, arithmetic)
+    _add_pictures(program, preprocess)
     program.metadata = _metadata(program, data, arithmetic)
     tell("planning memory", 0.4)
     converted = _write(program, path, tell)
@@ -136,6 +143,58 @@ def _lower(graph: Graph, arithmetic: str) -> Program:
     from .quantize.lower import lower
 
     return lower(run_passes(graph), arithmetic)
+
+
+def _add_pictures(program: Program, preprocess: Preprocessing | None) -> None:
+    """Puts what happens to pictures into the program, as tables, and into its metadata, as text."""
+    from .data.preprocess import Preprocess, picture_shape
+
+    if preprocess is None:
+        return
+    ports = {port.name: port for port in program.inputs}
+    if isinstance(preprocess, Mapping):
+        named = dict(preprocess)
+    else:
+        fitting = []
+        for port in program.inputs:
+            with contextlib.suppress(ArgumentError):
+                picture_shape(port.value.shape)
+                fitting.append(port.name)
+        if len(fitting) != 1:
+            inputs = ", ".join(f"{p.name!r} {p.value.shape}" for p in program.inputs)
+            raise ArgumentError(
+                f"preprocess: {len(fitting)} inputs have the shape of a picture, of {inputs}; "
+                "with several, name one: convert(..., preprocess={name: ...})"
+            )
+        named = {fitting[0]: preprocess}
+    texts = []
+    for name, given in named.items():
+        if name not in ports:
+            raise ArgumentError(f"preprocess: no input {name!r}; the inputs are {list(ports)}")
+        wanted = given if isinstance(given, Preprocess) else Preprocess.parse(given)
+        program.pictures.append(_picture(ports[name], wanted))
+        texts.append(str(wanted) if len(named) == 1 else f"{name}: {wanted}")
+    program.metadata["preprocess"] = "\n".join(texts)
+
+
+def _picture(port: Port, wanted: Preprocess) -> Picture:
+    from .data.preprocess import picture_shape
+    from .format.program import Picture
+    from .format.spec import CROP_ONE, MAX_PICTURE
+
+    value = port.value
+    height, width, channels, first = picture_shape(value.shape)
+    if value.dtype not in ("int8", "int16") or not value.scale:
+        raise ArgumentError(
+            f"preprocess: input {port.name!r} is {value.dtype} inside of the network and not "
+            "quantized; pictures need an int8 or int16 input with a scale"
+        )
+    if max(height, width) > MAX_PICTURE:
+        raise ArgumentError(f"preprocess: input {port.name!r} has {width} x {height} pixels")
+    table = wanted.table(channels, value.scale, value.zero_point, value.dtype)
+    crop = round(wanted.crop * CROP_ONE)
+    order = wanted.order_of(channels)
+    return Picture(port, wanted.fit, order, first, crop, wanted.pad, table)
 
 
 def _metadata(program: Program, data: bytes, arithmetic: str) -> dict[str, str]:

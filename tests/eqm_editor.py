@@ -20,6 +20,7 @@ _FIELDS = {
     "ENTR": "name first_op op_count io input_count output_count",
     "META": "key value",
     "GOLD": "seed entry reserved sha256",
+    "PICT": "input fit order layout pad crop table",
 }
 _CODES = {"<i1": "b", "<i2": "h", "<u2": "H", "<i4": "i", "<u4": "I", "<i8": "q"}
 _RECORDS = {
@@ -30,6 +31,7 @@ _RECORDS = {
     "ENTR": spec.ENTRY,
     "META": spec.META,
     "GOLD": spec.GOLDEN,
+    "PICT": spec.PICTURE,
 }
 _HEADER = "magic major minor section_count file_size arena_size header_crc"
 _SECTION = "type flags offset size crc layout"
@@ -56,7 +58,7 @@ class Editor:
         self.reserved = bytes(28)
         self.raw: list[Callable[[bytearray], bytes | bytearray]] = []
         self.padding = 0  # what fills the space between sections
-        _, _, _, count, _, self.arena_size, _ = spec.HEADER.unpack_from(data)
+        _, *self.version, count, _, self.arena_size, _ = spec.HEADER.unpack_from(data)
         for i in range(count):
             entry = spec.SECTION.unpack_from(data, spec.HEADER.size + i * spec.SECTION.size)
             kind, flags, offset, size, _, layout = entry
@@ -136,7 +138,7 @@ class Editor:
             table += spec.SECTION.pack(*entry.values())
             body += bytes([self.padding]) * padding + content
             offset += len(content)
-        values = (spec.MAGIC, *spec.VERSION, len(self.parts), offset, self.arena_size, 0)
+        values = (spec.MAGIC, *self.version, len(self.parts), offset, self.arena_size, 0)
         header = {**dict(zip(_HEADER.split(), values)), **self.header}
         count = min(header["section_count"], len(self.parts))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.format.golden import golden_inputs
-from edgeq.format.program import Op, Port, Program, Value
+from edgeq.format.program import Op, Picture, Port, Program, Value
 
 Shape = tuple[int, ...]
 
@@ -335,6 +335,24 @@ def words_windows() -> Program:
     return b.program()
 
 
+def picture() -> Program:
+    """Two inputs from pictures: one in colours, one grey, in 16 bits and with channels first."""
+    b = Builder()
+    x = b.input("colours", (1, 2, 3, 3))
+    y = Value("grey", "int16", (1, 1, 2, 2), 0.5, 0)
+    b.inputs.append(Port("grey", y, "int16", 0.5, 0))
+    b.output("x", b.op("COPY", [x], (1, 2, 3, 3)))
+    b.output("y", b.op("COPY", [y], (1, 1, 2, 2), "int16"))
+    b.outputs[-1].scale = 0.5
+    program = b.program()
+    colours, grey = noise(12, (3, 256)), noise(13, (1, 256), "int16")
+    program.pictures = [
+        Picture(b.inputs[1], "pad", "gray", True, 1 << 16, (1, 2, 3), grey),
+        Picture(b.inputs[0], "crop", "bgr", False, 57344, (0, 0, 0), colours),
+    ]
+    return program
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "fully_connected": fully_connected,
     "conv_add_view": conv_add_view,
@@ -348,4 +366,5 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "words": words,
     "words_elementwise": words_elementwise,
     "words_windows": words_windows,
+    "picture": picture,
 }

@@ -75,6 +75,16 @@ def test_threads(switch: str, models: list[Path], tmp_path: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("switch", ["", "-DEQ_NO_PICTURES"])
+def test_pictures(switch: str, tmp_path: Path) -> None:
+    program = tmp_path / "pictures"
+    files = [ROOT / "tests" / "c" / "pictures.c", *c_files()]
+    run(*COMPILER, "-std=c11", *FLAGS, *switch.split(), "-pthread", "-o", program, *files)
+    golden = ROOT / "tests" / "golden"
+    assert run(program, golden / "picture.eqm", golden / "moves.eqm") == "ok\n"
+
+
+@needs_compiler
 def test_without_heap_files_and_floats(tmp_path: Path) -> None:
     """For devices: nothing of the C library but memory and strings is left."""
     switches = ["-DEQ_NO_HEAP", "-DEQ_NO_FILES", "-DEQ_NO_FLOAT", "-DEQ_NO_THREADS"]

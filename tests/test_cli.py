@@ -248,6 +248,52 @@ def test_pictures_need_pillow(fail: Any, eqm: Path, monkeypatch: pytest.MonkeyPa
     assert "pip install pillow" in fail("run", eqm, "--input", PICTURE)
 
 
+def test_pictures_as_the_file_says(call: Any, fail: Any, eqm: Path, tmp_path: Path) -> None:
+    model = tmp_path / "digits.eqm"
+    shown = call("convert", DIGITS, "-o", model, "--preprocess", "unit")
+    assert str(model) in shown
+    pictures = [DIGITS.with_name(f"digit_{n}.png") for n in (2, 3, 7)]
+    shown = call("run", model, *pictures, "--top", 1, "--labels", LABELS)
+    names = LABELS.read_text().splitlines()
+    for picture, n in zip(pictures, (2, 3, 7)):
+        after = shown.split(str(picture))[1]
+        assert names[n] in after.splitlines()[2]
+    found = call("run", model, *pictures, "--json")["pictures"]
+    assert [p["file"] for p in found] == [str(p) for p in pictures]
+    assert [p["outputs"][0]["top"][0]["index"] for p in found] == [2, 3, 7]
+    by_option = call("run", model, "--input", pictures[0], "--json")
+    assert by_option["outputs"] == found[0]["outputs"]
+    by_hand = call("run", eqm, pictures[0], "--std", 255, "--json")["pictures"][0]
+    assert by_hand["outputs"] == found[0]["outputs"]
+
+    message = fail("run", eqm, pictures[0])
+    assert "does not say what input 'image' wants of pictures" in message
+    assert "edgeq convert MODEL --preprocess tf,crop=0.875" in message
+    assert "none.png: No such file" in fail("run", model, tmp_path / "none.png")
+    assert "--output saves one run" in fail("run", model, pictures[0], "-o", "y.npy")
+    assert "give all but that" in fail("run", model, pictures[0], "--input", "image=x.npy")
+
+
+def test_inspect_shows_preprocessing(call: Any, tmp_path: Path) -> None:
+    model = tmp_path / "digits.eqm"
+    call("convert", DIGITS, "-o", model, "--preprocess", "unit,crop=0.75,pad=114")
+    shown = call("inspect", model)
+    assert re.search(r"image +1x8x8x1 +pad 114:114:114 +0\.75 +gray", shown)
+    assert re.search(r"preprocess +fit=pad,crop=0\.75,pad=114:114:114,std=255", shown)
+    found = call("inspect", model, "--json")
+    (picture,) = found["pictures"]
+    assert (picture["fit"], picture["crop"], picture["pad"]) == ("pad", 0.75, [114] * 3)
+    assert picture["table"][0][0] == -128
+    assert picture["table"][0][255] == 127
+
+
+def test_convert_refuses_preprocessing(fail: Any, tmp_path: Path) -> None:
+    out = tmp_path / "x.eqm"
+    assert "neither a preset" in fail("convert", DIGITS, "-o", out, "--preprocess", "tensorflow")
+    assert "mean has 3 numbers" in fail("convert", DIGITS, "-o", out, "--preprocess", "mean=1:2:3")
+    assert not out.exists()
+
+
 def test_run_arrays(call: Any, fail: Any, eqm: Path, tmp_path: Path) -> None:
     image = np.load(DIGITS.with_name("digits_test.npz"))["images"][0].astype(np.float64) / 16
     np.save(tmp_path / "a.npy", image[None, ..., None])

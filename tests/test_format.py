@@ -52,6 +52,7 @@ RECORDS = {
     "eq_file_entry": (spec.ENTRY, "name first_op op_count io input_count output_count"),
     "eq_file_meta": (spec.META, "key value"),
     "eq_file_golden": (spec.GOLDEN, "seed entry reserved sha256"),
+    "eq_file_picture": (spec.PICTURE, "input fit order layout pad crop table"),
 }
 # Opcode -> C struct of its params.
 PARAMS = {
@@ -225,6 +226,13 @@ def check_image(program: Program, image: Image, digests: list[tuple[int, bytes]]
             assert (port.name, port.dtype, port.labels) == (p.name, p.dtype, p.labels)
             assert (port.scale, port.zero_point) == (np.float32(p.scale), p.zero_point)
             check_tensor(p.value, image, port.tensor)
+    assert len(image.pictures) == len(program.pictures)
+    for mine, written in zip(image.pictures, program.pictures):
+        assert program.inputs[mine.input] is written.port
+        assert (mine.fit, mine.order, mine.crop) == (written.fit, written.order, written.crop)
+        assert (mine.channels_first, mine.pad) == (written.channels_first, written.pad)
+        assert mine.table.dtype == written.table.dtype
+        assert np.array_equal(mine.table, written.table)
     owners = [t for t in tensors if t.in_arena]
     assert [(t.offset, t.nbytes, t.first_step, t.last_step) for t in owners] == [
         (p.offset, p.size, p.first_step, p.last_step) for p in made.places.values()
@@ -356,6 +364,12 @@ def test_size_of_the_file(name: str) -> None:
     arrays += [p for op in program.ops for p in op.params.values() if isinstance(p, np.ndarray)]
     constants = sum(a.nbytes for a in {id(a): a for a in arrays}.values())
     assert len(data) <= 1.03 * constants + 16 * 1024
+
+
+def test_a_file_has_the_lowest_version() -> None:
+    for name, build in PROGRAMS.items():
+        version = read_program(write_program(build())).header.version
+        assert version == ((1, 1) if build().pictures else (1, 0)), name
 
 
 # ---- golden cases

@@ -19,12 +19,14 @@ SOURCES = ROOT / "src_c"
 MAY_IMPORT = {
     "errors": set(),
     "ir": {"errors"},
+    "data": {"ir", "errors"},
     "importers": {"ir", "errors"},
     "passes": {"ir", "errors"},
     "format": {"errors"},
     "quantize": {"ir", "format", "errors"},
     "runtime": {"errors", "converter"},  # converter: lazily, to load a .tflite
     "converter": {
+        "data",
         "errors",
         "format",
         "importers",
@@ -38,12 +40,17 @@ MAY_IMPORT = {
     "quantizer": {"format", "ir", "passes", "quantize", "runtime"},
     "tflite": {"errors", "runtime"},
     "compare": {"errors", "runtime"},
-    "cli": {"errors", "format", "runtime", "converter", "difference", "compare"},
-    "__init__": {"errors", "runtime", "converter"},
+    "cli": {"data", "errors", "format", "runtime", "converter", "difference", "compare"},
+    "__init__": {"errors", "runtime", "converter", "data"},
     "__main__": {"cli"},
 }
 # What the installed runtime needs beyond the standard library and numpy: nothing.
-EXTRAS = {"tflite": {"importers"}, "flatbuffers": {"importers"}, "PIL": {"cli"}, "rich": {"cli"}}
+EXTRAS = {
+    "tflite": {"importers"},
+    "flatbuffers": {"importers"},
+    "PIL": {"cli", "data"},
+    "rich": {"cli"},
+}
 EXTRAS |= {peer: {"compare"} for peer in ("ai_edge_litert", "onnxruntime", "openvino")}
 EXTRAS["onnx"] = {"importers", "quantize"}
 EXTRAS["onnxruntime"] |= {"quantize"}
@@ -89,7 +96,7 @@ def test_imports(path: Path) -> None:
             if not (PACKAGE / other).exists() and not (PACKAGE / f"{other}.py").exists():
                 other = "__init__"  # a name of the package itself
             assert other in MAY_IMPORT[mine] | {mine}, where
-            if mine in ("runtime", "__init__") and other == "converter":
+            if mine in ("runtime", "__init__") and other in ("converter", "data"):
                 assert not at_top, f"{where} at the top: the runtime works without the converter"
         elif words[0] in EXTRAS:
             assert mine in EXTRAS[words[0]], where

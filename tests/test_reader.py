@@ -17,7 +17,7 @@ from edgeq.format.reader import read_program
 from edgeq.format.spec import SECTION_REQUIRED
 
 FOLDER = Path(__file__).parent / "golden"
-FILES = ("fully_connected", "conv_add_view", "concat_slice", "resize")
+FILES = ("fully_connected", "conv_add_view", "concat_slice", "resize", "picture")
 COUNT = 2000
 
 # What only the reader is strict about; the C library stays safe without.

@@ -6,10 +6,30 @@ examples:
   edgeq convert model.tflite -o board/model.eqm
   edgeq convert model.tflite --input-shape image=1,224,224,3
   edgeq convert model.tflite --arithmetic native
+  edgeq convert model.tflite --preprocess tf,crop=0.875
+  edgeq convert model.tflite --preprocess imagenet,fit=crop
+  edgeq convert model.tflite --preprocess mean=123.7:116.3:103.5,std=58.4:57.1:57.4,order=bgr
+  edgeq convert model.tflite --preprocess unit,pad=114
   edgeq convert model.tflite --json
 
 With native arithmetic the network is converted the exact way too, and both run on the inputs of the
 golden cases: the report says how many outputs differ, and by how much.
+
+--preprocess says what the network was trained with: the file carries it, and edgeq run, run_image
+and eq_preprocess_rgb do it. Presets, of pixels x from 0 to 255:
+  raw        x
+  unit       x / 255
+  tf         x / 127.5 - 1
+  lite       (x - 127) / 128
+  imagenet   (x - mean) / std, those of torchvision
+  caffe      x - mean, channels blue, green, red
+Options, after a preset or alone:
+  mean=, std=    (x - mean) / std, one number or one a channel of the network: 0:0:0
+  order=         rgb, bgr, gray [rgb, gray where the input has one channel]
+  fit=stretch    both sides to the input's [this]
+  fit=crop       cut to the input's shape, then resized (shorter side, then centre crop)
+  fit=pad        resized as a whole, a colour around it: pad=114 or pad=114:114:114
+  crop=0.875     keeps this central part of each side, before resizing
 """
 
 from __future__ import annotations
@@ -47,6 +67,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="exact: the bytes of the source's reference kernels; native: a rounding that vector "
         "units do faster [exact]",
     )
+    parser.add_argument(
+        "--preprocess",
+        metavar="PRESET[,KEY=VALUE]",
+        help="what the network wants of pictures, see below; the file carries it",
+    )
     text.add_json(parser)
 
 
@@ -71,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
             out,
             input_shapes=shapes,
             arithmetic=options.arithmetic,
+            preprocess=options.preprocess,
             progress=progress,
         )
     found: list[Difference] = []

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArgumentError, DependencyError
+from ..data.pictures import ENDINGS, read_rgb
+from ..data.resample import CROP_ONE, Pixels, fit_picture
+from ..errors import ArgumentError
 from ..runtime.model import TensorInfo
 
 Array = npt.NDArray[Any]
@@ -40,6 +42,11 @@ class Scaling:
         mean = np.array(self.mean or (0.0,), np.float32)
         std = np.array(self.std or (255.0,), np.float32)
         return (pixels.astype(np.float32) - mean) / std
+
+
+def is_picture(path: Path) -> bool:
+    """By its ending."""
+    return path.suffix.lower() in ENDINGS
 
 
 def read(path: Path, t: TensorInfo, scaling: Scaling) -> Array:
@@ -82,22 +89,8 @@ def picture(path: Path, t: TensorInfo, scaling: Scaling) -> Array:
     raise ArgumentError(f"{path}: a picture cannot be given to {t}")
 
 
-def _pixels(path: Path, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError:
-        raise DependencyError(
-            "pictures need pillow: pip install pillow (or edgeq[convert])"
-        ) from None
-    try:
-        with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file) or file
-            image = upright.convert("L" if channels == 1 else "RGB")
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
-            return np.asarray(image, np.uint8)
-    except UnidentifiedImageError:
-        raise ArgumentError(f"{path}: not a picture, .npy, .wav or .bin file") from None
+def _pixels(path: Path, height: int, width: int, channels: int) -> Pixels:
+    return fit_picture(read_rgb(path), height, width, "stretch", CROP_ONE, (0, 0, 0), channels == 1)
 
 
 def array(path: Path, t: TensorInfo) -> Array:

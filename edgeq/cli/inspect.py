@@ -21,6 +21,7 @@ from typing import Any
 from ..format.image import Image, Op
 from ..format.memory_map import memory_map, summary
 from ..format.reader import read_program
+from ..format.spec import CROP_ONE
 from ..runtime.model import load
 from ..runtime.session import Session
 from . import text
@@ -89,6 +90,8 @@ def _parts(name: str, image: Image, session: Session) -> Iterator[str]:
     ]
     yield text.table(ports, text.TENSOR_HEADERS)
     yield text.table(_op_rows(image), ("op", "type", "name", "output", "MAC", "scale", "how"))
+    if image.pictures:
+        yield text.table(_picture_rows(image), ("pictures for", "size", "fit", "crop", "order"))
     sections = [(s.type, s.offset, s.size, f"{s.crc:08x}") for s in image.sections]
     yield text.table(sections, ("section", "offset", "bytes", "crc"))
     if image.metadata:
@@ -109,6 +112,14 @@ def _parts(name: str, image: Image, session: Session) -> Iterator[str]:
         ("kernels here", session.model.isa),
     ]
     yield "\n".join(f"{key:22}{value}" for key, value in facts)
+
+
+def _picture_rows(image: Image) -> Iterator[tuple[str, ...]]:
+    for p in image.pictures:
+        port = image.inputs[p.input]
+        fit = p.fit + (" " + ":".join(map(str, p.pad)) if p.fit == "pad" else "")
+        size = text.shape(image.tensors[port.tensor].shape)
+        yield port.name, size, fit, f"{p.crop / CROP_ONE:.6g}", p.order
 
 
 def _op_rows(image: Image) -> Iterator[tuple[str, ...]]:
@@ -202,6 +213,18 @@ def _json(image: Image, session: Session) -> dict[str, Any]:
         "inputs": [text.tensor_json(t) for t in session.inputs],
         "outputs": [text.tensor_json(t) for t in session.outputs],
         "labels": list(session.labels),
+        "pictures": [
+            {
+                "input": p.input,
+                "fit": p.fit,
+                "order": p.order,
+                "channels_first": p.channels_first,
+                "crop": p.crop / CROP_ONE,
+                "pad": list(p.pad),
+                "table": p.table.tolist(),
+            }
+            for p in image.pictures
+        ],
         "memory": memory,
         "isa": session.model.isa,
         "golden": [{"seed": g.seed, "sha256": g.sha256.hex()} for g in image.golden],

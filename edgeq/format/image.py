@@ -96,6 +96,19 @@ class Golden:
     sha256: bytes
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """How pictures become input number `input`; as program.Picture has it."""
+
+    input: int
+    fit: str
+    order: str
+    channels_first: bool
+    crop: int
+    pad: tuple[int, int, int]
+    table: Array
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """`live[s]`: bytes in use at step s, bytes that two tensors share in place counted once.
@@ -127,6 +140,7 @@ class Image:
     metadata: Mapping[str, str]
     golden: tuple[Golden, ...]
     plan: MemoryPlan
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def inputs(self) -> tuple[Port, ...]:

@@ -56,6 +56,23 @@ class Port:
 
 
 @dataclass(eq=False)
+class Picture:
+    """How pictures become the input `port`; `fit` and `order` as in spec.FITS and spec.ORDERS.
+
+    `crop`: the central part that is kept, in 65536ths. `pad`: the colour around it, as RGB.
+    `table`: [C][256] of the input's dtype, what it holds for each value of a pixel.
+    """
+
+    port: Port
+    fit: str
+    order: str
+    channels_first: bool
+    crop: int
+    pad: tuple[int, int, int]
+    table: Array
+
+
+@dataclass(eq=False)
 class Program:
     """`notes` are for the report of the conversion and do not go into the file."""
 
@@ -64,3 +81,4 @@ class Program:
     outputs: list[Port]
     metadata: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import FormatError
 from . import spec
-from .image import Entry, Golden, Header, Image, Op, Port, Section, Tensor
+from .image import Entry, Golden, Header, Image, Op, Picture, Port, Section, Tensor
 from .lifetimes import check_lifetimes, check_overlap
 from .program import Array
 
@@ -30,13 +30,16 @@ _RECORDS = {
     "ENTR": (spec.ENTRY, 1),
     "META": (spec.META, 4096),
     "GOLD": (spec.GOLDEN, 4096),
+    "PICT": (spec.PICTURE, 256),
 }
 _BYTES = {"PARM": 1 << 26, "STRS": 1 << 26, "DATA": spec.NONE}
-_OPTIONAL = ("META", "GOLD")
+_OPTIONAL = ("META", "GOLD", "PICT")
 _MAX_SECTIONS = 64
 
 _DTYPES = {code: name for name, code in spec.DTYPES.items()}
 _KINDS = {code: name for name, code in spec.KINDS.items()}
+_FITS = {code: name for name, code in spec.FITS.items()}
+_ORDERS = {code: name for name, code in spec.ORDERS.items()}
 _OPCODES = {layout.opcode: name for name, layout in spec.OPS.items()}
 _TWO_INPUTS = {
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"),
@@ -81,7 +84,7 @@ def _read_header(data: memoryview) -> Header:
     reserved = rest[: spec.HEADER.size - 36]
     if zlib.crc32(fields + bytes(4) + rest) != crc:
         _fail("the header's checksum does not match")
-    if minor == spec.VERSION[1] and any(reserved):
+    if minor <= spec.VERSION[1] and any(reserved):
         _fail("the header's reserved bytes are not 0")
     if arena_size > spec.MAX_TENSOR_BYTES:
         _fail(f"the arena has {arena_size} bytes, the limit is {spec.MAX_TENSOR_BYTES}")
@@ -174,6 +177,7 @@ class _Reader:
             metadata=self._metadata(),
             golden=tuple(self._golden(i, r) for i, r in enumerate(self._records("GOLD"))),
             plan=check_overlap(self.tensors, self.ops, self.header.arena_size),
+            pictures=self._pictures(entry),
         )
 
     def _records(self, name: str) -> Iterator[tuple[Any, ...]]:
@@ -405,6 +409,44 @@ class _Reader:
             _fail(f"{what}: zero point {zero_point} of int16")
         texts = (self._string(name, what), self._string(labels, what))
         return Port(texts[0], tensor, seen, scale, zero_point, texts[1])
+
+    # ---- pictures
+
+    def _pictures(self, entry: Entry) -> tuple[Picture, ...]:
+        pictures: dict[int, Picture] = {}
+        for i, record in enumerate(self._records("PICT")):
+            given, what = record[0], f"picture {i}"
+            if given >= len(entry.inputs):
+                _fail(f"{what}: it is for input {given} of {len(entry.inputs)}")
+            if given in pictures:
+                _fail(f"{what}: there is one for input {given} already")
+            at = i * spec.PICTURE.size + 10
+            if any(self.content["PICT"][at : at + 2]):
+                _fail(f"{what}: its reserved bytes are not 0")
+            pictures[given] = self._picture(what, record, self.tensors[entry.inputs[given].tensor])
+        return tuple(pictures.values())
+
+    def _picture(self, what: str, record: tuple[Any, ...], t: Tensor) -> Picture:
+        given, fit, order, layout, pad, crop, table = record
+        for name, value, known in (("fit", fit, _FITS), ("order", order, _ORDERS)):
+            if value not in known:
+                _fail(f"{what}: {name} {value} is unknown to this edgeq")
+        if layout > 1:
+            _fail(f"{what}: layout {layout} is unknown to this edgeq")
+        if any(pad) and _FITS[fit] != "pad":
+            _fail(f"{what}: it has a colour and pads nothing")
+        if not 1 <= crop <= spec.CROP_ONE:
+            _fail(f"{what}: it keeps {crop} of {spec.CROP_ONE}")
+        if len(t.shape) != 4 or t.shape[0] != 1 or t.dtype not in ("int8", "int16"):
+            _fail(f"{what}: its input is {t.dtype} {t.shape}")
+        channels, *sides = t.shape[1:] if layout else (t.shape[3], *t.shape[1:3])
+        if channels != (1 if _ORDERS[order] == "gray" else 3):
+            _fail(f"{what}: its input has {channels} channels, its order is {_ORDERS[order]}")
+        if max(sides) > spec.MAX_PICTURE:
+            _fail(f"{what}: its input has {max(sides)} pixels a side")
+        values = self._array(f"{what}: its table", table, channels * 256, _little(t.dtype))
+        values = values.reshape(channels, 256)
+        return Picture(given, _FITS[fit], _ORDERS[order], bool(layout), crop, tuple(pad), values)
 
     # ---- the rest
 

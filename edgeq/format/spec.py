@@ -10,7 +10,8 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"\x89EQM\r\n\x1a\n"
-VERSION = (1, 0)
+VERSION = (1, 1)  # the newest; a file carries the lowest that says all it needs
+PICTURE_VERSION = (1, 1)  # section PICT
 SECTION_ALIGN = 16
 DATA_ALIGN = 64  # of section DATA, and of the weights in it
 ARENA_ALIGN = 16
@@ -33,8 +34,9 @@ IO = struct.Struct("<IIB3xfiI")  # name, tensor, dtype, scale, zero_point, label
 ENTRY = struct.Struct("<IIIIII")  # name, first_op, op_count, io, input_count, output_count
 META = struct.Struct("<II")  # key, value
 GOLDEN = struct.Struct("<QII32s")  # seed, entry, reserved, sha256
+PICTURE = struct.Struct("<IBBB3s2xII")  # input, fit, order, layout, pad, crop, table
 
-SECTIONS = ("TENS", "OPS ", "ARGS", "PARM", "IO  ", "ENTR", "STRS", "META", "GOLD", "DATA")
+SECTIONS = ("TENS", "OPS ", "ARGS", "PARM", "IO  ", "ENTR", "STRS", "META", "GOLD", "PICT", "DATA")
 SECTION_REQUIRED = 1
 
 
@@ -49,6 +51,10 @@ ARITH_R31, ARITH_R15, ARITH_R22 = 0, 1, 2  # of layers with weights: how they re
 FRACTION_MAX = 6  # of R15
 E_MIN_R22 = -53  # its exponents end at -1, its multipliers at 2^22 - 1
 WIDE_LIMIT = 2**47 - 1  # of the accumulators of R22
+FITS = {"stretch": 0, "crop": 1, "pad": 2}
+ORDERS = {"rgb": 0, "bgr": 1, "gray": 2}
+CROP_ONE = 1 << 16
+MAX_PICTURE = 65535  # height and width of an input that takes pictures
 KINDS = {"activation": 0, "input": 1, "const": 2, "view": 3, "state": 4}
 
 

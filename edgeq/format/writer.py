@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from . import spec
 from .plan import Plan, plan, storage_bytes
-from .program import Array, Op, Port, Program, Value
+from .program import Array, Op, Picture, Port, Program, Value
 
 CONV_OPS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 OP_NAME_BYTES = 32
@@ -26,7 +26,7 @@ MAX_PORTS = 256
 MAX_ARGS = 1 << 20
 MAX_METADATA = 4096
 MAX_DATA_BYTES = spec.NONE
-OPTIONAL_SECTIONS = ("META", "GOLD")
+OPTIONAL_SECTIONS = ("META", "GOLD", "PICT")
 
 
 def write_program(
@@ -59,6 +59,7 @@ def write_program(
         "STRS": strings.content(),
         "META": metadata,
         "GOLD": b"".join(spec.GOLDEN.pack(seed, 0, 0, digest) for seed, digest in golden),
+        "PICT": b"".join(_picture(p, program, data) for p in program.pictures),
         "DATA": data.content,
     }
     return _file(sections, memory.arena_size)
@@ -134,6 +135,8 @@ def _place_data(program: Program, tensors: Sequence[Value]) -> _Data:
             if code[0] == "R" and op.params[name] is not None:
                 array = _ref_array(op, name, code)
                 add(array, array.itemsize)
+    for picture in program.pictures:
+        add(_table(picture), picture.table.itemsize)
     return _pack_data(align)
 
 
@@ -169,6 +172,15 @@ def _const_array(v: Value) -> Array:
     assert v.data.shape == v.shape, f"{v.name!r}: shape {v.data.shape} is not {v.shape}"
     assert v.data.dtype == np.dtype(v.dtype), f"{v.name!r}: {v.data.dtype} is not {v.dtype}"
     return v.data.astype(v.data.dtype.newbyteorder("<"))
+
+
+def _table(picture: Picture) -> Array:
+    """Of a picture's input, [C][256], little-endian."""
+    dtype, shape = picture.port.value.dtype, picture.port.value.shape
+    channels = shape[1 if picture.channels_first else 3]
+    assert picture.table.dtype == np.dtype(dtype), f"a table of {picture.table.dtype} for {dtype}"
+    assert picture.table.shape == (channels, 256), f"a table of {picture.table.shape} for {shape}"
+    return picture.table.astype(picture.table.dtype.newbyteorder("<"))
 
 
 def _ref_array(op: Op, name: str, code: str) -> Array:
@@ -271,6 +283,12 @@ def _port(port: Port, index: dict[Value, int], strings: _Strings) -> bytes:
     return spec.IO.pack(strings.add(port.name), index[port.value], dtype, *quantization, labels)
 
 
+def _picture(p: Picture, program: Program, data: _Data) -> bytes:
+    codes = (spec.FITS[p.fit], spec.ORDERS[p.order], int(p.channels_first))
+    place = data.offset(_table(p))
+    return spec.PICTURE.pack(program.inputs.index(p.port), *codes, bytes(p.pad), p.crop, place)
+
+
 # ---- the file
 
 
@@ -287,9 +305,11 @@ def _file(sections: dict[str, bytes], arena_size: int) -> bytes:
         body += [bytes(padding), content]
         offset += len(content)
 
+    version = spec.PICTURE_VERSION if "PICT" in kept else (1, 0)
+
     def header(crc: int) -> bytes:
         sizes = (len(kept), offset, arena_size, crc)
-        return spec.HEADER.pack(spec.MAGIC, *spec.VERSION, *sizes)
+        return spec.HEADER.pack(spec.MAGIC, *version, *sizes)
 
     directory = b"".join(table)
     return b"".join([header(zlib.crc32(header(0) + directory)), directory, *body])

@@ -94,7 +94,9 @@ def _real_function(ctx: Lowering, node: Node) -> None:
     function = node.attrs.expression if node.op == "UNARY" else tables16.FUNCTIONS[node.op]
     if x.dtype == "int8":
         ctx.run(node, "LUT16", x, table=tables16.lut16_table(function, qx, qy))
-    elif node.op in ("LOGISTIC", "TANH") and y.dtype == "int16" and qy.scale == np.float32(2.0**-15):
+    elif (
+        node.op in ("LOGISTIC", "TANH") and y.dtype == "int16" and qy.scale == np.float32(2.0**-15)
+    ):
         m, shift = tables16.sigmoid_scaling(node.op, qx.scale)
         shape = {"m": m, "shift": shift, "tanh": int(node.op == "TANH")}
         ctx.run(node, "SIGMOID", x, table=tables16.sigmoid_table(), **shape)

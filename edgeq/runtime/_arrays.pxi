@@ -34,3 +34,10 @@ cdef bint hold(Port *port, object array, int flags) except -1:
             return True
     PyBuffer_Release(&port.view)
     return False
+
+
+cdef bint is_picture(const Py_buffer *view) noexcept nogil:
+    """uint8 (H, W, 3), the bytes of a row without gaps."""
+    return (dtype_of(view) == EQ_UINT8 and view.ndim == 3 and view.shape[2] == 3
+            and view.shape[0] <= 0x7FFFFFFF and view.shape[1] <= 0x7FFFFFFF
+            and view.strides[2] == 1 and view.strides[1] == 3 and view.strides[0] >= 0)

@@ -58,6 +58,15 @@ cdef extern from "edgeq.h" nogil:
     void eq_session_set_hook(eq_session *, eq_op_hook, void *)
     eq_status eq_set_input(eq_session *, uint32_t, const void *, eq_dtype, size_t)
     eq_status eq_get_output(const eq_session *, uint32_t, void *, eq_dtype, size_t)
+    ctypedef struct eq_picture_info:
+        uint32_t width, height, channels
+        int fit, order
+        uint32_t crop
+        uint8_t pad[3]
+        int channels_first
+    eq_status eq_model_picture(const eq_model *, uint32_t, eq_picture_info *)
+    eq_status eq_preprocess_rgb(eq_session *, uint32_t, const uint8_t *, uint32_t, uint32_t,
+                                size_t)
     uint32_t eq_model_golden_count(const eq_model *)
     eq_status eq_verify(eq_session *, uint32_t, uint8_t *)
     eq_status eq_golden_digest(eq_session *, uint64_t, uint8_t *)

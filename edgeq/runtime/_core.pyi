@@ -37,6 +37,11 @@ class Model:
     def ops(self) -> list[tuple[str, str, str, str, str, int]]:
         """Of every op name, type, instruction set, kernel slot, how it is used, packed bytes."""
 
+    def picture(
+        self, index: int
+    ) -> tuple[int, int, int, int, int, int, tuple[int, int, int], bool] | None:
+        """Width, height, channels, fit, order, crop, pad, channels first; None: nothing known."""
+
     def metadata(self, key: str) -> str | None: ...
     def isa(self) -> str: ...
     def golden_count(self) -> int: ...
@@ -76,6 +81,15 @@ class Session:
 
         An array has its tensor's shape and either its dtype or, for a quantized tensor, float32.
         False, and nothing ran, if the counts or one of the arrays are anything else.
+        """
+
+    def _run_image(
+        self, index: int, rgb: Array, others: tuple[Array | None, ...], outputs: list[Array]
+    ) -> bool:
+        """As _run_as_is, with input `index` (None in `others`) from a picture.
+
+        `rgb`: uint8 (H, W, 3), pixels and their colours without gaps. False, and nothing ran, if it
+        is anything else.
         """
 
     def _memory(self) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ import cython
 from ..errors import EdgeqError, from_status
 
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_GetBuffer,
 )
 from cpython.object cimport PyObject_CallObject
@@ -134,12 +134,17 @@ cdef class Session:
         self.busy = True
         return 0
 
-    cdef eq_status copy_and_run(self) noexcept nogil:
+    cdef eq_status copy_and_run(self, const Py_buffer *picture, uint32_t at) noexcept nogil:
         cdef uint32_t i
         cdef Port *port = self.ports
         cdef eq_status status = EQ_OK
         for i in range(self.input_count):
-            if status == EQ_OK:
+            if status == EQ_OK and picture != NULL and i == at:
+                status = eq_preprocess_rgb(self.handle, i, <const uint8_t *> picture.buf,
+                                           <uint32_t> picture.shape[1],
+                                           <uint32_t> picture.shape[0],
+                                           <size_t> picture.strides[0])
+            elif status == EQ_OK:
                 status = eq_set_input(self.handle, i, port.view.buf, port.dtype, port.view.len)
             port += 1
         if status == EQ_OK:
@@ -156,10 +161,10 @@ cdef class Session:
             outputs.append(PyObject_CallObject(self.new_array, layout))
         return outputs
 
-    cdef bint hold_all(self, tuple inputs, list outputs, uint32_t *held) except -1:
+    cdef bint hold_all(self, tuple inputs, list outputs, uint32_t *held, uint32_t skip) except -1:
         try:
             for array in inputs:
-                if not hold(&self.ports[held[0]], array, 0):
+                if held[0] != skip and not hold(&self.ports[held[0]], array, 0):
                     return False
                 held[0] += 1
             for array in outputs:
@@ -170,7 +175,8 @@ cdef class Session:
             return False
         return True
 
-    cdef bint run_as_is(self, tuple inputs, list outputs) except -1:
+    cdef bint run_as_is(self, tuple inputs, list outputs, const Py_buffer *picture,
+                        uint32_t at) except -1:
         """False, and nothing ran, if an array does not fit its tensor as it is."""
         cdef uint32_t held = 0, i
         cdef eq_status status
@@ -178,10 +184,10 @@ cdef class Session:
             return False
         self.begin()
         try:
-            if not self.hold_all(inputs, outputs, &held):
+            if not self.hold_all(inputs, outputs, &held, self.input_count if picture == NULL else at):
                 return False
             with nogil:
-                status = self.copy_and_run()
+                status = self.copy_and_run(picture, at)
             check(status)
             return True
         finally:
@@ -208,13 +214,22 @@ cdef class Session:
                 results = list(outputs)
             else:
                 results = self.new_outputs(self.float_layouts if float_output else self.layouts)
-            if self.run_as_is(arrays, results):
+            if self.run_as_is(arrays, results, NULL, 0):
                 return results
         return self._run_checked(arrays, outputs, float_output, named)
 
     def _run_as_is(self, tuple inputs not None, list outputs not None):
         """Whether the arrays were what C takes, and the network ran."""
-        return self.run_as_is(inputs, outputs)
+        return self.run_as_is(inputs, outputs, NULL, 0)
+
+    def _run_image(self, uint32_t index, rgb, tuple others not None, list outputs not None):
+        """Input `index` from a picture, the others as they are; False if something does not fit."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(rgb, &view, PyBUF_STRIDES | PyBUF_FORMAT)
+        try:
+            return is_picture(&view) and self.run_as_is(others, outputs, &view, index)
+        finally:
+            PyBuffer_Release(&view)
 
     def _set_timing(self, bint on):
         """Whether the following runs fill nanoseconds()."""

@@ -66,6 +66,14 @@ cdef class Model:
         cdef const char *value = eq_model_metadata(self.handle, name)
         return None if value == NULL else text(value)
 
+    def picture(self, uint32_t index):
+        """Width, height, channels, fit, order, crop, pad, channels first; None: nothing known."""
+        cdef eq_picture_info info
+        if eq_model_picture(self.handle, index, &info) != EQ_OK:
+            return None
+        return (info.width, info.height, info.channels, info.fit, info.order, info.crop,
+                (info.pad[0], info.pad[1], info.pad[2]), bool(info.channels_first))
+
     def isa(self):
         return text(eq_model_isa(self.handle))
 

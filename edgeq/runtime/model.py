@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Converted"
 
 MAGIC = b"\x89EQM\r\n\x1a\n"
-METADATA_KEYS = ("source_format", "source_sha256", "description", "tool", "arithmetic")
+METADATA_KEYS = (
+    "source_format",
+    "source_sha256",
+    "description",
+    "tool",
+    "arithmetic",
+    "preprocess",
+)
+_FITS, _ORDERS = ("stretch", "crop", "pad"), ("rgb", "bgr", "gray")
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,25 @@ class TensorInfo:
 
     def __str__(self) -> str:
         return f"{self.name!r} {self.dtype} {self.shape}"
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """What the file does to a picture for an input of `width` x `height` pixels.
+
+    `fit`: ``"stretch"``, ``"crop"`` or ``"pad"`` (with the RGB colour `pad`). `crop`: the central
+    part of it that is kept, of each side. `order`: of the network's channels, ``"rgb"``, ``"bgr"``
+    or ``"gray"``; `channels_first`: whether its shape is (1, C, H, W).
+    """
+
+    width: int
+    height: int
+    channels: int
+    fit: str
+    order: str
+    crop: float
+    pad: tuple[int, int, int]
+    channels_first: bool
 
 
 @dataclass(frozen=True)
@@ -98,6 +125,19 @@ class Model:
     def ops(self) -> tuple[OpInfo, ...]:
         """The operators in the order in which they run."""
         return tuple(OpInfo(*op) for op in self.core.ops())
+
+    @cached_property
+    def pictures(self) -> dict[int, PictureInfo]:
+        """By the number of the input, what run_image() does; {} where the file does not say."""
+        found = {}
+        for i in range(len(self.inputs)):
+            picture = self.core.picture(i)
+            if picture is not None:
+                width, height, channels, fit, order, crop, pad, first = picture
+                found[i] = PictureInfo(
+                    width, height, channels, _FITS[fit], _ORDERS[order], crop / 65536, pad, first
+                )
+        return found
 
     @property
     def arithmetic(self) -> str:

@@ -103,6 +103,63 @@ class Session(_core.Session):
             raise ArgumentError("inputs or outputs changed while they were checked")
         return results
 
+    def run_image(
+        self,
+        rgb: Array,
+        *,
+        input: str | None = None,
+        others: Mapping[str, Array] | None = None,
+        float_output: bool = False,
+    ) -> list[Array]:
+        """Runs the network on a picture: uint8 (H, W, 3), red, green, blue, of any size.
+
+        Resize, crop, channel order, mean and std are those that the file carries (``edgeq.convert``
+        with ``preprocess=``), in integers and by tables. `input`: the name of the input that gets
+        the picture, where the file has preprocessing for several; `others`: those beside it, by
+        name. `float_output` as for run().
+
+        Raises ArgumentError, also where the file carries no preprocessing.
+        """
+        index = self._picture_input(input)
+        picture = np.asarray(rgb)
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ArgumentError(
+                f"a picture is uint8 (H, W, 3), given {picture.dtype} {picture.shape}"
+            )
+        rest = self._others(index, others or {})
+        results = [np.empty(t.shape, _output_dtype(t, float_output)) for t in self.outputs]
+        if self._run_image(index, picture, rest, results):
+            return results
+        if not self._run_image(index, picture.copy(order="C"), rest, results):
+            raise ArgumentError("inputs changed while they were checked")
+        return results
+
+    def _picture_input(self, name: str | None) -> int:
+        known = {self.inputs[i].name: i for i in self.model.pictures}
+        if not known:
+            raise ArgumentError(
+                "the file carries no preprocessing of pictures; convert its source again and say "
+                "what the network was trained with, as in edgeq convert MODEL --preprocess tf"
+            )
+        if name is None and len(known) > 1:
+            raise ArgumentError(f"input= must say which input the picture is for: {list(known)}")
+        if name is not None and name not in known:
+            raise ArgumentError(
+                f"no preprocessing for input {name!r}; it is there for {list(known)}"
+            )
+        return known[name] if name is not None else next(iter(known.values()))
+
+    def _others(self, index: int, named: Mapping[str, Array]) -> tuple[Array | None, ...]:
+        """The inputs beside the picture, which is None."""
+        names = [t.name for i, t in enumerate(self.inputs) if i != index]
+        if set(named) != set(names):
+            raise ArgumentError(
+                f"beside the picture the inputs are {names}, given are {sorted(named)}"
+            )
+        return tuple(
+            None if i == index else _input(i, t, named[t.name]) for i, t in enumerate(self.inputs)
+        )
+
     def _ordered(self, arrays: tuple[Array, ...], named: Mapping[str, Array]) -> list[Array]:
         names = [t.name for t in self.inputs]
         for name in named:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The .eqm file, version 1.0, as the C library reads it: in place, without a parsing pass.
+ * The .eqm file, version 1.1, as the C library reads it: in place, without a parsing pass.
  * docs/FORMAT.md is the specification; edgeq/format/spec.py is the writer's mirror of this file and
  * tests/test_format.py compares the two field by field.
  *
@@ -19,7 +19,7 @@
 #define EQ_FILE_MAGIC "\x89" "EQM\r\n\x1a\n" /* two literals: \x89E would be one number */
 /* clang-format on */
 #define EQ_FILE_MAJOR 1
-#define EQ_FILE_MINOR 0
+#define EQ_FILE_MINOR 1 /* the newest; a file has the lowest that says all it needs */
 #define EQ_SECTION_ALIGN 16u
 #define EQ_DATA_ALIGN 64u  /* section DATA, and the weights in it */
 #define EQ_ARENA_ALIGN 16u /* activation tensors */
@@ -30,6 +30,7 @@
 #define EQ_MAX_IO 256u
 #define EQ_MAX_CONCAT 4096u /* inputs of CONCATENATION, the most of any op */
 #define EQ_MAX_SECTIONS 64u
+#define EQ_MAX_PICTURE 65535 /* height and width of an input that takes pictures */
 #define EQ_MAX_DIM 0x7FFFFFFF
 
 #define EQ_FOURCC(a, b, c, d) \
@@ -46,6 +47,7 @@ enum {
     EQ_SEC_STRINGS = EQ_FOURCC('S', 'T', 'R', 'S'), /* starts and ends with NUL */
     EQ_SEC_META = EQ_FOURCC('M', 'E', 'T', 'A'),    /* eq_file_meta[] */
     EQ_SEC_GOLDEN = EQ_FOURCC('G', 'O', 'L', 'D'),  /* eq_file_golden[] */
+    EQ_SEC_PICTURE = EQ_FOURCC('P', 'I', 'C', 'T'), /* eq_file_picture[], since 1.1 */
     EQ_SEC_DATA = EQ_FOURCC('D', 'A', 'T', 'A')     /* weights, biases, tables */
 };
 #define EQ_SECTION_REQUIRED 1u
@@ -136,6 +138,21 @@ typedef struct eq_file_golden { /* 48 bytes */
     uint32_t reserved;
     uint8_t sha256[32]; /* of the output tensors' bytes in the arena, concatenated */
 } eq_file_golden;
+
+/* How a picture becomes an input: docs/FORMAT.md, PICT. */
+enum { EQ_FIT_STRETCH = 0, EQ_FIT_CROP = 1, EQ_FIT_PAD = 2 };
+enum { EQ_ORDER_RGB = 0, EQ_ORDER_BGR = 1, EQ_ORDER_GRAY = 2 };
+enum { EQ_LAYOUT_LAST = 0, EQ_LAYOUT_FIRST = 1 }; /* of the channels: (1,H,W,C), (1,C,H,W) */
+#define EQ_CROP_ONE 65536u
+
+typedef struct eq_file_picture { /* 20 bytes */
+    uint32_t input;              /* of the entry */
+    uint8_t fit, order, layout;
+    uint8_t pad[3]; /* red, green, blue around the picture; 0 unless fit is EQ_FIT_PAD */
+    uint8_t reserved[2];
+    uint32_t crop;  /* the part that is kept, of EQ_CROP_ONE */
+    uint32_t table; /* ref int8 or int16, as the input's tensor: [C][256] */
+} eq_file_picture;
 
 /* ---- operators -------------------------------------------------------------------------------
  * x: input, w: weights, y: output. act_min, act_max: the fused activation, within the range of y.
@@ -310,6 +327,7 @@ _Static_assert(sizeof(eq_file_op) == 24, "op");
 _Static_assert(sizeof(eq_file_io) == 24, "io");
 _Static_assert(sizeof(eq_file_entry) == 24, "entry");
 _Static_assert(sizeof(eq_file_golden) == 48, "golden");
+_Static_assert(sizeof(eq_file_picture) == 20, "picture");
 _Static_assert(sizeof(eq_conv_params) == 64, "conv");
 _Static_assert(sizeof(eq_add_params) == 52, "add");
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Opens an .eqm file: checks every claim that it makes, so that all code behind it may trust the
- * model. The order is header, sections, strings, tensors, ops, ports, memory plan; nothing is read
- * before the check that allows it. */
+ * model. The order is header, sections, strings, tensors, ops, ports, pictures, memory plan;
+ * nothing is read before the check that allows it. */
 #include "core/model.h"
 
 #include <string.h>
@@ -49,7 +49,7 @@ static eq_status check_header(const uint8_t *data, size_t size)
     if (eq_crc32(copy, (size_t)table_end) != header->header_crc)
         return DAMAGED("the header's checksum does not match");
     for (size_t i = 0; i < sizeof header->reserved / sizeof header->reserved[0]; i++)
-        if (header->minor == EQ_FILE_MINOR && header->reserved[i] != 0)
+        if (header->minor <= EQ_FILE_MINOR && header->reserved[i] != 0)
             return INVALID("reserved header fields are not 0");
     if (header->arena_size > EQ_MAX_DIM)
         return INVALID("the arena has %l bytes, at most %d", (int64_t)header->arena_size,
@@ -109,7 +109,7 @@ static bool is_zero(const uint8_t *p, const uint8_t *end)
 
 static eq_status read_sections(eq_model *m, const uint8_t *data, size_t size)
 {
-    const void *start[10] = {0};
+    const void *start[11] = {0};
     section_slot slots[] = {
         {EQ_SEC_TENSORS, "TENS", sizeof(eq_file_tensor), EQ_MAX_TENSORS, true, &start[0], 0, false},
         {EQ_SEC_OPS, "OPS", sizeof(eq_file_op), EQ_MAX_OPS, true, &start[1], 0, false},
@@ -121,6 +121,7 @@ static eq_status read_sections(eq_model *m, const uint8_t *data, size_t size)
         {EQ_SEC_META, "META", sizeof(eq_file_meta), 4096, false, &start[7], 0, false},
         {EQ_SEC_GOLDEN, "GOLD", sizeof(eq_file_golden), 4096, false, &start[8], 0, false},
         {EQ_SEC_DATA, "DATA", 1, EQ_NONE, true, &start[9], 0, false},
+        {EQ_SEC_PICTURE, "PICT", sizeof(eq_file_picture), EQ_MAX_IO, false, &start[10], 0, false},
     };
     const size_t slot_count = sizeof slots / sizeof slots[0];
     const eq_file_section *table =
@@ -171,6 +172,8 @@ static eq_status read_sections(eq_model *m, const uint8_t *data, size_t size)
     m->meta_count = (uint32_t)slots[7].count;
     m->golden_count = (uint32_t)slots[8].count;
     m->data_size = (size_t)slots[9].count;
+    m->pictures = start[10];
+    m->picture_count = (uint32_t)slots[10].count;
     return EQ_OK;
 }
 
@@ -440,6 +443,7 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
     for (uint32_t k = 0; k < m->op_count; k++)
         EQ_TRY(check_op(m, k, &def));
     EQ_TRY(check_ports(m));
+    EQ_TRY(eq_pictures_check(m));
     EQ_TRY(eq_plan_check(m));
     for (uint32_t k = 0; k < m->op_count; k++) {
         const eq_node node = eq_model_node(m, k);
@@ -448,5 +452,7 @@ eq_status eq_model_parse(eq_model *m, const void *data, size_t size)
             node.def->scratch ? eq_align_up(node.def->scratch(&node), EQ_PACK_ALIGN) : 0;
         m->scratch_size = scratch > m->scratch_size ? scratch : m->scratch_size;
     }
+    const size_t scratch = eq_align_up(eq_pictures_scratch(m), EQ_PACK_ALIGN);
+    m->scratch_size = scratch > m->scratch_size ? scratch : m->scratch_size;
     return EQ_OK;
 }

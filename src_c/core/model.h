@@ -20,10 +20,12 @@ struct eq_model {
     const char *strings;
     const eq_file_meta *meta;
     const eq_file_golden *golden;
+    const eq_file_picture *pictures;
     const uint8_t *data;
     uint32_t tensor_count, op_count, arg_count, io_count, meta_count, golden_count;
+    uint32_t picture_count;
     size_t params_size, strings_size, data_size;
-    size_t scratch_size; /* the largest of any op, a multiple of EQ_PACK_ALIGN */
+    size_t scratch_size; /* the largest of any op or picture, a multiple of EQ_PACK_ALIGN */
     eq_kernel_table kernels;
     eq_node *nodes;        /* [op_count], ready to run but for arena and scratch; prepare.c */
     eq_tensor_info *ports; /* [io_count]: inputs, then outputs */
@@ -37,6 +39,10 @@ eq_status eq_model_parse(eq_model *model, const void *data, size_t size);
 
 /* The part of it in plan.c. */
 eq_status eq_plan_check(const eq_model *model);
+
+/* io/picture.c: the section PICT, and the working memory of eq_preprocess_rgb. */
+eq_status eq_pictures_check(const eq_model *model);
+size_t eq_pictures_scratch(const eq_model *model);
 
 /* isa.c: eq_isa_chosen, and the machine's features (core/cpu.h); asking for them takes a while. */
 eq_status eq_isa_choose(uint32_t *isa, uint32_t *features);
@@ -55,6 +61,10 @@ eq_node eq_model_node(const eq_model *model, uint32_t index);
 /* session.c: what eq_model_input and eq_model_output tell, and where it is; NULL: no such port */
 const eq_tensor_info *eq_session_port(const eq_session *session, bool output, uint32_t index,
                                       void **tensor);
+
+/* session.c: model->scratch_size bytes, aligned to EQ_PACK_ALIGN, that nobody uses between runs. */
+uint8_t *eq_session_scratch(const eq_session *session);
+const eq_model *eq_session_model(const eq_session *session);
 
 /* Sets the calling thread's error and returns `status`. Formats: %s %d (int32_t) %u (uint32_t)
  * %z (size_t) %l (int64_t). */

@@ -153,6 +153,16 @@ const eq_tensor_info *eq_session_port(const eq_session *session, bool output, ui
     return &m->ports[index];
 }
 
+uint8_t *eq_session_scratch(const eq_session *session)
+{
+    return session->scratch;
+}
+
+const eq_model *eq_session_model(const eq_session *session)
+{
+    return session->model;
+}
+
 EQ_API void *eq_session_input(eq_session *session, uint32_t index)
 {
     void *tensor;

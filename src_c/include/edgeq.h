@@ -201,6 +201,35 @@ EQ_API eq_status eq_set_input(eq_session *session, uint32_t index, const void *d
 EQ_API eq_status eq_get_output(const eq_session *session, uint32_t index, void *data,
                                eq_dtype dtype, size_t bytes);
 
+/* ---- pictures: what calibration did to its pictures, in integers and by a table a channel.
+ * docs/NUMERICS.md has the arithmetic. */
+typedef enum eq_fit {
+    EQ_STRETCH = 0,     /* both sides to the input's */
+    EQ_CENTRE_CROP = 1, /* cut to the input's shape, then resized */
+    EQ_LETTERBOX = 2    /* resized as a whole, a colour around it */
+} eq_fit;
+
+typedef enum eq_order { EQ_RGB = 0, EQ_BGR = 1, EQ_GRAY = 2 } eq_order;
+
+typedef struct eq_picture_info {
+    uint32_t width, height, channels; /* of the input */
+    eq_fit fit;
+    eq_order order;     /* that the network wants; pictures are given as RGB */
+    uint32_t crop;      /* the central part of the picture that is kept, in 65536ths */
+    uint8_t pad[3];     /* the colour, RGB */
+    int channels_first; /* 1: the input's shape is (1, C, H, W), 0: (1, H, W, C) */
+} eq_picture_info;
+
+/* EQ_ERR_ARGUMENT where the file says nothing about pictures for this input. */
+EQ_API eq_status eq_model_picture(const eq_model *model, uint32_t index, eq_picture_info *info);
+
+/* Writes input `index` from a picture of `width` x `height` pixels, 3 bytes each: red, green, blue.
+ * `stride`: bytes between the starts of two rows, 0: 3 * width. The picture may have any size up to
+ * 2^20 a side that is not shrunk beyond all measure (some 10,000 pixels to 32). Nothing is
+ * allocated, no floating point is used. EQ_NO_PICTURES builds: EQ_ERR_UNSUPPORTED. */
+EQ_API eq_status eq_preprocess_rgb(eq_session *session, uint32_t index, const uint8_t *rgb,
+                                   uint32_t width, uint32_t height, size_t stride);
+
 /* ---- proof: runs golden case `index` (0 ... eq_model_golden_count - 1) of the file in `session`
  * and returns EQ_ERR_VERIFY if the outputs' SHA-256 differs. `sha256` (may be NULL) receives 32
  * bytes. */

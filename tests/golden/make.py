@@ -17,6 +17,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 from eqm_damage import HEADER, SECTIONS, STRINGS, TENSORS, Case  # noqa: E402
 from eqm_damage_ops import CASES  # noqa: E402
+from eqm_damage_picture import PICTURES  # noqa: E402
 from eqm_damage_program import OPS, PLAN, PORTS, REFS  # noqa: E402
 from eqm_editor import Editor  # noqa: E402
 from eqm_evaluate import golden_case  # noqa: E402
@@ -25,7 +26,18 @@ from eqm_programs import PROGRAMS  # noqa: E402
 from edgeq.format.golden import SEEDS  # noqa: E402
 from edgeq.format.writer import write_program  # noqa: E402
 
-BAD: list[Case] = [*HEADER, *SECTIONS, *STRINGS, *TENSORS, *OPS, *PLAN, *PORTS, *REFS, *CASES]
+BAD: list[Case] = [
+    *HEADER,
+    *SECTIONS,
+    *STRINGS,
+    *TENSORS,
+    *OPS,
+    *PLAN,
+    *PORTS,
+    *REFS,
+    *CASES,
+    *PICTURES,
+]
 
 
 def files() -> dict[str, bytes]:
