@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.graph import Array, Graph, Node, QParams, Tensor
+from ..ir.ops import NoAttrs
 from .observe import LAYERS
 from .ranges import qparams
 from .scheme import is_float
 from .weights import LayerWeights
 
-Weights = Callable[[Node, float], LayerWeights]  # of a layer, and its input's scale
+Weights = Callable[[Node, float, int], LayerWeights]  # of a layer; its input's scale and bits
 
 
 def assemble(
@@ -25,6 +26,20 @@ def assemble(
     `scales` of every float tensor that is not constant; `bits`: 8 or 16 of each.
     """
     return _Assembler(graph, scales, bits, weights).run()
+
+
+# Ops that take all operands on their output's scale, and those that take its integer type.
+_ONE_SCALE = ("CONCATENATION", "MAXIMUM", "MINIMUM", "PACK")
+_ONE_TYPE = ("PRELU", "SOFTMAX", "LOG_SOFTMAX")
+
+
+def _requantized(q: QParams, bits: int) -> QParams:
+    """The range of q in another number of bits."""
+    if bits == 16:
+        reach = max(127 - q.zero_point, q.zero_point + 128)
+        return QParams.of(float(q.scale) * reach / 32767)
+    reach16 = float(q.scale) * 32767
+    return qparams((-reach16, reach16), 8)
 
 
 class _Assembler:
@@ -85,7 +100,7 @@ class _Assembler:
         if node.op in LAYERS and is_float(node.output):
             self.layer(node)
             return
-        inputs = [None if t is None else self.tensor(t) for t in node.inputs]
+        inputs = [None if t is None else self.input(node, t) for t in node.inputs]
         outputs = [self.tensor(t) for t in node.outputs]
         attrs = node.attrs
         if node.op == "PAD":
@@ -94,10 +109,38 @@ class _Assembler:
             attrs = replace(attrs, value=_stored(float(attrs.value), q, outputs[0].dtype))
         self.nodes.append(replace(node, inputs=inputs, outputs=outputs, attrs=attrs))
 
+    def input(self, node: Node, t: Tensor) -> Tensor:
+        """What `node` reads: where it compares or joins numbers, on its output's scale."""
+        y = self.tensor(node.output)
+        x = self.tensor(t) if is_float(t) or node.op not in _ONE_SCALE else t
+        if y.qparams is None or not (is_float(t) or t.dtype == "float32"):
+            return x
+        if node.op in _ONE_SCALE:
+            return self.rescaled(node, x, y.qparams, y.dtype)
+        if node.op in _ONE_TYPE and x.dtype != y.dtype:
+            bits = 16 if y.dtype == "int16" else 8
+            assert x.qparams is not None
+            return self.rescaled(node, x, _requantized(x.qparams, bits), y.dtype)
+        return x
+
+    def rescaled(self, node: Node, x: Tensor, q: QParams, dtype: str) -> Tensor:
+        """x as another integer type or on another scale."""
+        if x.dtype == dtype and q.same(x.qparams):
+            return x
+        t = replace(x, name=f"{x.name}/{dtype}", dtype=dtype, source_dtype=dtype, qparams=q)
+        if x.is_const:
+            assert x.data is not None
+            low, high = (-32768, 32767) if dtype == "int16" else (-128, 127)
+            steps = np.round(np.asarray(x.data, np.float64) / np.float64(q.scale)) + q.zero_point
+            t.data = np.clip(steps, low, high).astype(dtype)
+            return t
+        self.nodes.append(Node("QUANTIZE", [x], [t], NoAttrs(), t.name, node.source_index))
+        return t
+
     def layer(self, node: Node) -> None:
         x, y = self.tensor(node.input(0)), self.tensor(node.output)
         assert x.qparams is not None
-        found = self.weights(node, float(x.qparams.scale))
+        found = self.weights(node, float(x.qparams.scale), 16 if x.dtype == "int16" else 8)
         axis = 3 if node.op == "DEPTHWISE_CONV_2D" else 0
         zeros = np.zeros(len(found.scales), np.int32)
         w = node.input(1)

@@ -22,6 +22,7 @@ from .quality import variation_sqnr
 from .ranges import METHODS, Range, qparams
 from .scheme import FIXED, FIXED_RANGES, Group, Scheme, is_float, union
 from .weights import LayerWeights, quantize_weights
+from .widen import Widened, candidates, costs, widen
 
 Feed = Mapping[str, Array]
 Run = Callable[[Feed], list[Array]]  # watched tensors, then outputs, as float32
@@ -105,6 +106,7 @@ class Quantized:
     statistics: Statistics
     judged: Judged
     repairs: list[Repair] = field(default_factory=list)
+    widened: list[Widened] = field(default_factory=list)
 
 
 def quantize(
@@ -147,13 +149,14 @@ class _Quantizer:
         self.judged = Judged()
         self.repairs: list[Repair] = []
         self.rounding = Rounding(compensate=True, correct=True)
-        self._weights: dict[tuple[Node, Rounding], tuple[float, LayerWeights]] = {}
+        self._weights: dict[tuple[Node, Rounding, int], tuple[float, LayerWeights]] = {}
 
     def run(self, samples: Iterable[Feed], expected: int | None) -> Quantized:
         self.observe(samples, expected)
         tried = [(self.judge(d), d) for d in self.alternatives()]
         score, decisions = max(tried, key=lambda found: found[0])
         score = self.repair(decisions, score)
+        score, widened = self.widen(decisions, score)
         graph, tensors = self.assemble(decisions)
         return Quantized(
             self.graph,
@@ -166,6 +169,7 @@ class _Quantizer:
             self.statistics,
             self.judged,
             self.repairs,
+            widened,
         )
 
     # ---- observing
@@ -235,21 +239,45 @@ class _Quantizer:
         self.rounding = best
         return least
 
-    def weights(self, node: Node, input_scale: float) -> LayerWeights:
+    def weights(self, node: Node, input_scale: float, input_bits: int) -> LayerWeights:
         """Cached: they depend on the input's scale only where the bias asks for it."""
-        key = (node, self.rounding)
+        key = (node, self.rounding, input_bits)
         if key not in self._weights or input_scale < self._weights[key][0]:
             r = self.rounding
             found = quantize_weights(
                 node,
                 self.statistics.layers[node],
                 input_scale,
+                input_bits,
                 compensate=r.compensate,
                 correct=r.correct,
                 sweeps=r.sweeps,
             )
             self._weights[key] = (input_scale, found)
         return self._weights[key][1]
+
+    # ---- 16 bits
+
+    def widen(self, d: Decisions, score: float) -> tuple[float, list[Widened]]:
+        """Gives groups 16 bits where that is worth it; with 16 bits a range is all that came."""
+        if self.options.effort == "fast" or self.options.max_16bit <= 0:
+            return score, []
+        price = costs(self.graph, self.scheme)
+        order = candidates(self.scheme, self.statistics, d.ranges, price)
+        whole = self.ranges("minmax")
+
+        def judge(chosen: list[Group]) -> float:
+            return self.judge(self.widened(d, chosen, whole))
+
+        chosen, reached, listed = widen(order, price, judge, score, self.options.max_16bit)
+        wide = self.widened(d, chosen, whole)
+        d.ranges, d.bits = wide.ranges, wide.bits
+        return reached, listed
+
+    @staticmethod
+    def widened(d: Decisions, chosen: list[Group], whole: dict[Group, Range]) -> Decisions:
+        ranges = {g: whole[g] if g in chosen else r for g, r in d.ranges.items()}
+        return Decisions(ranges, dict.fromkeys(chosen, 16), d.method)
 
     # ---- making and judging graphs
 

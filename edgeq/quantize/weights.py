@@ -13,7 +13,7 @@ from .observe import Float64s, Moments
 
 _BLOCK = 64
 DAMPING = 0.01
-_MAX_BIAS = 2.0**30
+_BIAS_LIMITS = {8: 2.0**30, 16: 2.0**45}  # of inputs of 8 and 16 bits
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def quantize_weights(
     node: Node,
     moments: Moments | None,
     input_scale: float,
+    input_bits: int = 8,
     *,
     compensate: bool = True,
     correct: bool = True,
@@ -55,15 +56,16 @@ def quantize_weights(
     `compensate`: rounding after GPTQ (Frantar et al., 2022), by the covariance of the windows, else
     to nearest. `sweeps`: over all weights, that move those by a step that make the layer's output
     error smaller, given all others. `correct`: bias += (W - Wq) E[x] (Nagel et al., 2019).
-    `input_scale` keeps the bias in 32 bits.
+    `input_scale` and `input_bits` keep the bias in reach of the accumulator.
     """
     w = node.input(1).data
     assert w is not None
     rows = channel_rows(node, w)
     bias = _bias(node)
     largest = np.abs(rows).max(1)
-    if bias is not None:  # |bias| / (input_scale * scale) must stay below 2^30
-        largest = np.maximum(largest, 127 * np.abs(bias) / (input_scale * _MAX_BIAS))
+    if bias is not None:  # |bias| / (input_scale * scale) must stay below the limit
+        limit = input_scale * _BIAS_LIMITS[input_bits]
+        largest = np.maximum(largest, 127 * np.abs(bias) / limit)
     scales = np.maximum(largest / 127, 1e-12).astype(np.float32)
     steps = rows / scales.astype(np.float64)[:, None]
     covariance = moments.covariance() if moments is not None and compensate else None
