@@ -309,9 +309,12 @@ class _Reader:
         return Op(i, opcode, text, tuple(args[first : end - 1]), output, decoded)
 
     def _check_wide(self, what: str, arithmetic: int, tensors: tuple[int, int]) -> None:
-        """int16 on one side of a layer with weights or both belongs to R22, and R22 to int16."""
+        """int8 on both sides: R31 or R15; int16 on both: R31 or R22; one of each: R22."""
         x, y = (self.tensors[t].dtype for t in tensors)
-        if ("int16" in (x, y)) != (arithmetic == spec.ARITH_R22):
+        allowed = {spec.ARITH_R22}
+        if x == y:
+            allowed = {spec.ARITH_R31, spec.ARITH_R22 if x == "int16" else spec.ARITH_R15}
+        if arithmetic not in allowed:
             _fail(f"{what}: arithmetic {arithmetic} with an input of {x} and an output of {y}")
 
     def _params(

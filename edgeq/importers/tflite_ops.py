@@ -118,20 +118,19 @@ def _weights(op: OpContext, i: int, axis: int) -> Tensor:
 
 
 def _bias(op: OpContext, i: int, channels: int) -> Tensor | None:
-    """int32 (channels,), with int16 activations int64, or None."""
+    """int32 (channels,), with int16 activations also int64, or None."""
     if not op.has(i):
         return None
     data, t = op.constant(i, "bias"), op.tensor(i)
-    dtype = "int64" if op.output_record().type == "INT16" else "int32"
-    if t.dtype != dtype:
-        hint = "; convert without an int32 bias for int16" if dtype == "int64" else ""
-        raise Refused(f"bias {t.name!r} is {t.dtype}, not {dtype}{hint}")
+    dtypes = ("int64", "int32") if op.output_record().type == "INT16" else ("int32",)
+    if t.dtype not in dtypes:
+        raise Refused(f"bias {t.name!r} is {t.dtype}, not {' or '.join(dtypes)}")
     if data.size != channels:
         raise op.wrong(f"bias has {data.size} elements for {channels} channels")
     if t.qparams is not None and t.qparams.zero_points.any() and op.input_record(0).type == "INT8":
         raise Refused(f"bias {t.name!r} has a zero point")
     qparams = None if t.qparams is None else QParams(t.qparams.scales, t.qparams.zero_points)
-    return Tensor(t.name, (channels,), dtype, qparams, data.reshape(channels))
+    return Tensor(t.name, (channels,), t.dtype, qparams, data.reshape(channels))
 
 
 def _same_range(op: OpContext, x: Tensor, y: Tensor) -> None:

@@ -101,7 +101,7 @@ def _run(ctx: Lowering, node: Node, axis: int, activation: str, **window: int) -
     _prove_accumulator(bounds, WIDE_LIMIT if wide else INT32_MAX)
     reals = _real_multipliers(node, qx, qw, qy)
     if wide:
-        scaling = _scaling_r22(ctx, reals, terms, bounds, x.dtype == y.dtype)
+        scaling = _scaling_wide(ctx, node, reals, terms, bounds)
     else:
         scaling = _scaling(ctx, node, reals, terms, bounds)
     low, high = activation_range(activation, qy.scale, qy.zero_point, y.dtype)
@@ -139,16 +139,26 @@ def _scaling_r15(reals: Float64s, bias: Array | None, bounds: Int64s) -> dict[st
     return _pairs(m, e) | {"bias": bias, "arithmetic": ARITH_R15, "fraction": fraction}
 
 
-def _scaling_r22(
-    ctx: Lowering, reals: Float64s, bias: Array | None, bounds: Int64s, as_reference: bool
+def _scaling_wide(
+    ctx: Lowering, node: Node, reals: Float64s, bias: Array | None, bounds: Int64s
 ) -> dict[str, Any]:
     """Of a layer with an int16 input or output.
 
-    The reference has an arithmetic for int16 on both sides: multipliers of 15 bits. All others, and
-    native arithmetic, have up to 22.
+    The reference knows int16 on both sides only: R22 with multipliers of 15 bits; R31 where the
+    bias is int32, or where layers other than depthwise ones have none. All others, native
+    arithmetic, and accumulators that leave the 32 bits of R31 have R22 with up to 22 bits.
     """
+    reference = ctx.arithmetic == "exact" and node.input(0).dtype == node.output.dtype
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    short = node.op != "DEPTHWISE_CONV_2D" if given is None else given.dtype == "int32"
+    if reference and short and bounds.max() <= INT32_MAX:
+        small = None if bias is None else bias.astype(np.int32)
+        m, e = quantize_multipliers(reals)
+        return _pairs(m, e) | {"bias": small, "arithmetic": ARITH_R31, "fraction": 0}
+    if reference and short:
+        ctx.notes.append(f"{describe(node)} has R22: its accumulators can leave 32 bits")
     reals = np.broadcast_to(reals, bounds.shape)
-    if as_reference and ctx.arithmetic == "exact":
+    if reference and not short:
         m, e = reduce_multipliers(*quantize_multipliers(reals))
     else:
         m, e = quantize_multipliers_r22(reals, bounds)

@@ -158,7 +158,7 @@ typedef struct eq_file_picture { /* 20 bytes */
  * x: input, w: weights, y: output. act_min, act_max: the fused activation, within the range of y.
  * A multiplier m with exponent e stands for m * 2^(e - 31); m is 0 or in [2^30, 2^31), e in [-31,
  * 30]. With EQ_ARITH_R15 m is 0 or in [2^14, 2^15), e in [-31, 0], and they stand for m * 2^(e - 15
- * - fraction). With EQ_ARITH_R22, that of layers with an int16 input or output, m is 0 or in [2^14,
+ * - fraction). With EQ_ARITH_R22, for layers with an int16 input or output, m is 0 or in [2^14,
  * 2^22), e in [-53, -1], and they stand for m * 2^e. docs/NUMERICS.md defines the arithmetic.
  * Opcodes are never reused.
  *

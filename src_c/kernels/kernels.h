@@ -19,14 +19,14 @@
 /* What a layer with weights does to an accumulator; arrays hold one entry a channel. */
 typedef struct eq_channel_params {
     const int32_t *bias;       /* NULL: 0 */
-    const int64_t *bias16;     /* instead of it in the slots that end in 16; NULL: 0 */
+    const int64_t *bias16;     /* instead of it with EQ_ARITH_R22; NULL: 0 */
     const int32_t *multiplier; /* [channel * step] */
     const int8_t *exponent;    /* [channel * step] */
     size_t step;               /* 0: one pair for all channels, 1: one a channel */
     int32_t x_zero, w_zero, y_zero, act_min, act_max;
-    int32_t arithmetic, fraction; /* EQ_ARITH_R31 or EQ_ARITH_R15 with its F */
-    int64_t bound;       /* |accumulator| <= bound < 2^31; in the slots that end in 16: 2^47 */
-    bool x_wide, y_wide; /* int16, else int8; in the slots that end in 16 one of them is */
+    int32_t arithmetic, fraction; /* EQ_ARITH_R31, EQ_ARITH_R15 with its F; EQ_ARITH_R22 */
+    int64_t bound;                /* |accumulator| <= bound < 2^31, with EQ_ARITH_R22 < 2^47 */
+    bool x_wide, y_wide;          /* int16, else int8; in the slots that end in 16 one of them is */
 } eq_channel_params;
 
 /* A layer that multiplies windows of `runs` * `length` elements with the filters of its channels.
@@ -113,9 +113,9 @@ typedef struct eq_kernels {
     /* ---- Tensors of int16, or of int16 and int8. Pointers to x are in bytes, strides and sizes in
      * elements; int16 is aligned to 2.
      *
-     * The layers with weights as above, with arithmetic EQ_ARITH_R22: accumulators are exact in 64
-     * bits, |accumulator| * multiplier < 2^62, w_zero = 0; x_zero and y_zero are 0 where that side
-     * is int16. */
+     * The layers with weights as above. EQ_ARITH_R22: accumulators are exact in 64 bits,
+     * |accumulator| * multiplier < 2^62. EQ_ARITH_R31 where both sides are int16. w_zero = 0;
+     * x_zero and y_zero are 0 where that side is int16. */
     size_t (*gemm16_pack)(const eq_gemm *g, void *packed);
     size_t (*gemm16_scratch)(const eq_gemm *g, size_t pixels);
     void (*gemm16)(const eq_gemm *g, size_t pixels, size_t first, size_t end, const eq_windows *x,

@@ -28,17 +28,18 @@ static bool is_wide(const eq_file_tensor *t)
     return t->dtype == EQ_DT_INT16;
 }
 
-/* int16 on one side or both belongs to R22, and R22 to int16. */
+/* int8 on both sides: R31 or R15; int16 on both: R31 or R22; one of each: R22. */
 static eq_status check_arithmetic(const eq_node *node, const eq_conv_params *p)
 {
-    const bool wide = is_wide(eq_arg(node, 0)) || is_wide(eq_out(node));
+    const eq_file_tensor *x = eq_arg(node, 0), *y = eq_out(node);
+    const bool wide = is_wide(x) || is_wide(y), mixed = is_wide(x) != is_wide(y);
     if (p->arithmetic > EQ_ARITH_R22)
         return eq_node_error(node, "arithmetic %u is unknown", (uint32_t)p->arithmetic);
-    if (wide != (p->arithmetic == EQ_ARITH_R22))
+    if (mixed ? p->arithmetic != EQ_ARITH_R22
+              : p->arithmetic == (wide ? EQ_ARITH_R15 : EQ_ARITH_R22))
         return eq_node_error(node, "arithmetic %u with an input of %s and an output of %s",
-                             (uint32_t)p->arithmetic,
-                             eq_dtype_name((eq_dtype)eq_arg(node, 0)->dtype),
-                             eq_dtype_name((eq_dtype)eq_out(node)->dtype));
+                             (uint32_t)p->arithmetic, eq_dtype_name((eq_dtype)x->dtype),
+                             eq_dtype_name((eq_dtype)y->dtype));
     return EQ_OK;
 }
 
@@ -46,9 +47,9 @@ static eq_status check_arithmetic(const eq_node *node, const eq_conv_params *p)
 static eq_status check_ranges(const eq_node *node, const eq_conv_params *p)
 {
     const eq_file_tensor *x = eq_arg(node, 0), *y = eq_out(node);
-    const bool r22 = p->arithmetic == EQ_ARITH_R22;
+    const bool wide = is_wide(x) || is_wide(y);
     EQ_TRY(eq_check_zero(node, "x_zero", x, p->x_zero));
-    EQ_TRY(eq_check_range(node, "w_zero", p->w_zero, r22 ? 0 : -128, r22 ? 0 : 127));
+    EQ_TRY(eq_check_range(node, "w_zero", p->w_zero, wide ? 0 : -128, wide ? 0 : 127));
     EQ_TRY(eq_check_zero(node, "y_zero", y, p->y_zero));
     return eq_check_activation(node, y, p->act_min, p->act_max);
 }

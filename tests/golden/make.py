@@ -19,6 +19,7 @@ from eqm_damage import HEADER, SECTIONS, STRINGS, TENSORS, Case  # noqa: E402
 from eqm_damage_ops import CASES  # noqa: E402
 from eqm_damage_picture import PICTURES  # noqa: E402
 from eqm_damage_program import OPS, PLAN, PORTS, REFS  # noqa: E402
+from eqm_damage_words import CASES as WORDS  # noqa: E402
 from eqm_editor import Editor  # noqa: E402
 from eqm_evaluate import golden_case  # noqa: E402
 from eqm_programs import PROGRAMS  # noqa: E402
@@ -37,6 +38,7 @@ BAD: list[Case] = [
     *REFS,
     *CASES,
     *PICTURES,
+    *WORDS,
 ]
 
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Layers with weights whose input or output is int16: sums in 64 bits, R22. */
+ * Layers with weights whose input or output is int16: sums in 64 bits, then R22 or R31. */
 #include <string.h>
 
 #include "core/numerics.h"
@@ -17,10 +17,10 @@ static size_t size_of(bool wide)
     return wide ? sizeof(int16_t) : sizeof(int8_t);
 }
 
-static void start(size_t count, const int64_t *bias, size_t first, int64_t *acc)
+static void start(size_t count, const eq_channel_params *p, size_t first, int64_t *acc)
 {
     for (size_t n = 0; n < count; n++)
-        acc[n] = bias ? bias[first + n] : 0;
+        acc[n] = p->bias16 ? p->bias16[first + n] : p->bias ? p->bias[first + n] : 0;
 }
 
 /* Element i of an output row = the requantized accumulator of channel first + i. */
@@ -30,7 +30,10 @@ static void requantize(size_t count, size_t first, const int64_t *acc, const eq_
     const int32_t *m = p->multiplier + first * p->step;
     const int8_t *e = p->exponent + first * p->step;
     for (size_t i = 0; i < count; i++) {
-        const int32_t scaled = eq_requant_r22(acc[i], m[i * p->step], e[i * p->step]);
+        const int32_t mi = m[i * p->step], ei = e[i * p->step];
+        const int32_t scaled = p->arithmetic == EQ_ARITH_R22
+                                   ? eq_requant_r22(acc[i], mi, ei)
+                                   : eq_requant_r31((int32_t)acc[i], mi, ei);
         const int32_t v = eq_clamp(eq_add_wrap(scaled, p->y_zero), p->act_min, p->act_max);
         if (p->y_wide)
             ((int16_t *)y)[at + i] = (int16_t)v;
@@ -89,7 +92,7 @@ void eq_gemm16_scalar(const eq_gemm *g, size_t pixels, size_t first, size_t end,
             int64_t acc[BLOCK];
             int16_t values[WINDOW];
             count = end - at < BLOCK ? end - at : BLOCK;
-            start(count, p->bias16, at, acc);
+            start(count, p, at, acc);
             for (size_t k = 0, part; k < filter; k += part) {
                 part = filter - k < WINDOW ? filter - k : WINDOW;
                 collect(k, part, g->length, runs, p, values);
@@ -190,7 +193,7 @@ void eq_depthwise16_scalar(const eq_depthwise *d, size_t pixels, const int8_t *c
         for (size_t n = 0, count; n < d->channels; n += count) {
             int64_t acc[BLOCK];
             count = d->channels - n < BLOCK ? d->channels - n : BLOCK;
-            start(count, d->params.bias16, n, acc);
+            start(count, &d->params, n, acc);
             for (size_t i = 0; i < d->kernel_h; i++)
                 for (size_t j = 0; rows[i] != NULL && j < d->kernel_w; j++) {
                     const ptrdiff_t column = left + (ptrdiff_t)(j * d->dilation);

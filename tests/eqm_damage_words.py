@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files in which an operator asks for something impossible of int16. See eqm_damage_ops."""
+
+from __future__ import annotations
+
+from eqm_damage import Case
+from eqm_damage_ops import array, both, cases, dtype, param, requantization
+
+BEHIND = 2**15  # behind the range of int16
+
+# fmt: off
+CASES: list[Case] = [
+    *requantization("words", [
+        ("r22_multiplier_low", "a multiplier is neither 0 nor in [2^14, 2^22)",
+         "multiplier is 16383, must be in [16384, 4194303]", array(0, "multiplier", 0, 2**14 - 1)),
+        ("r22_multiplier_high", "a multiplier is neither 0 nor in [2^14, 2^22)",
+         "multiplier is 4194304, must be in [16384, 4194303]", array(1, "multiplier", 0, 2**22)),
+        ("r22_exponent_positive", "an exponent is not in [-53, -1]",
+         "exponent is 0, must be in [-53, -1]", array(2, "exponent", 1, 0)),
+        ("r22_exponent_low", "an exponent is not in [-53, -1]",
+         "exponent is -54, must be in [-53, -1]", array(2, "exponent", 1, -54)),
+        ("r22_fraction", "fraction 1, the limit is 0", "fraction is 1, must be in [0, 0]",
+         param(0, fraction=1)),
+        ("r22_as_r31", "a multiplier is neither 0 nor in [2^30, 2^31)",
+         "multiplier is ", param(0, arithmetic=0)),
+        ("r15_of_int16", "arithmetic 1 with an input of int16 and an output of int16",
+         "arithmetic 1 with an input of int16 and an output of int16",
+         both(param(0, arithmetic=1), *(array(0, "exponent", i, -1) for i in (0, 1)))),
+        ("r22_mixed_as_r31", "a multiplier is neither 0 nor in [2^30, 2^31)",
+         "arithmetic 0 with an input of int16 and an output of int8", param(1, arithmetic=0)),
+    ]),
+    *requantization("native", [
+        ("r22_of_int8", "arithmetic 2 with an input of int8 and an output of int8",
+         "arithmetic 2 with an input of int8 and an output of int8",
+         both(param(1, arithmetic=2), array(1, "exponent", 0, -3))),
+    ]),
+    *cases("words", [
+        ("r22_x_zero", "x_zero is 1, must be in [0, 0]", param(0, x_zero=1)),
+        ("r22_w_zero", "w_zero is 1, must be in [0, 0]", param(0, w_zero=1)),
+        ("r22_y_zero", "y_zero is -1, must be in [0, 0]", param(0, y_zero=-1)),
+        ("r22_y_zero_int8", "y_zero is 128, must be in [-128, 127]", param(1, y_zero=128)),
+        ("r22_x_zero_int8", "x_zero is -129, must be in [-128, 127]", param(2, x_zero=-129)),
+        ("r22_act_max", "act_max is 32768", param(0, act_max=BEHIND)),
+        ("r22_act_max_int8", "act_max is 128", param(1, act_max=128)),
+        ("r22_act_min", "act_min is -32769", param(0, act_min=-BEHIND - 1)),
+        ("r22_bias", "bias is 140737488355328", array(0, "bias", 0, 2**47)),
+        ("r22_bias_negative", "bias is -140737488355328", array(0, "bias", 1, -(2**47))),
+        ("r22_bias_alignment", "is not aligned to 8", param(0, bias=4)),
+        ("r22_accumulator", "can reach 1407", array(0, "bias", 0, 2**47 - 1)),
+        ("r22_product", "it exceeds 2^62",
+         both(array(2, "bias", 0, 2**41), array(2, "multiplier", 0, 2**22 - 1))),
+    ]),
+    *cases("words_elementwise", [
+        ("add16_left_shift", "left_shift is 16, must be in [0, 15]", param(0, left_shift=16)),
+        ("add16_x1_zero", "x1_zero is 1, must be in [0, 0]", param(0, x1_zero=1)),
+        ("add16_x2_zero", "x2_zero is 128", param(0, x2_zero=128)),
+        ("add16_act_max", "act_max is 32768", param(0, act_max=BEHIND)),
+        ("mul16_x2_zero", "x2_zero is -1, must be in [0, 0]", param(1, x2_zero=-1)),
+        ("mul16_y_zero", "y_zero is 3, must be in [0, 0]", param(1, y_zero=3)),
+        ("maximum_mixed", "input 1 is int8, must be int16", lambda e: e.set_arg(2, 1, e.arg(0, 1))),
+        ("prelu16_x_zero", "x_zero is 1, must be in [0, 0]", param(4, x_zero=1)),
+        ("interpolate_table", "table at 200002", param(5, table=200_002)),
+        ("interpolate_input", "input is int8, must be int16",
+         lambda e: e.set("OPS ", 10, opcode=30)),
+        ("sigmoid_m", "m is 32768, must be in [0, 32767]", param(6, m=2**15)),
+        ("sigmoid_m_negative", "m is -1, must be in [0, 32767]", param(6, m=-1)),
+        ("sigmoid_shift", "shift is 31, must be in [0, 30]", param(6, shift=31)),
+        ("sigmoid_tanh", "tanh is 2, must be in [0, 1]", param(7, tanh=2)),
+        ("sigmoid_falls", "table[7] is 0, less than the entry before it", array(6, "table", 7, 0)),
+        ("sigmoid_one", "table[254] is 65535, must be in [0, 65534]",
+         both(array(6, "table", 254, 65535), array(6, "table", 255, 65535))),
+        ("softmax16_exp_negative", "exp_table[3] is -1", array(8, "exp_table", 3, -1)),
+        ("softmax16_exp_small", "exp_table[511] is 100", array(8, "exp_table", 511, 100)),
+        ("softmax16_exp_end", "exp_table[512] is 16383", array(8, "exp_table", 512, 16383)),
+        ("softmax16_reciprocal", "reciprocal_table[512] is -5",
+         array(8, "reciprocal_table", 512, -5)),
+        ("softmax16_m", "m is 12, must be 0 or", param(8, m=12)),
+        ("softmax16_e", "exponent of m is 31", param(8, e=31)),
+        ("lut16_input", "input is int16, must be int8", lambda e: e.set("OPS ", 9, opcode=29)),
+        ("lut16_table", "table at 100002", param(10, table=100_002)),
+        ("requantize_m", "m is 12, must be 0 or", param(11, m=12)),
+        ("requantize_x_zero", "x_zero is 9, must be in [0, 0]", param(11, x_zero=9)),
+        ("requantize_y_zero", "y_zero is 128", param(11, y_zero=128)),
+        ("requantize_act_min", "act_min is -129", param(11, act_min=-129)),
+        ("requantize_int32_zero", "y_zero is 1, must be in [0, 0]", param(12, y_zero=1)),
+        ("requantize_int32_act", "act_min is 5, must be in [-2147483648, 4]",
+         param(12, act_min=5, act_max=4)),
+    ]),
+    *cases("words_windows", [
+        ("max_pool16_act_max", "act_max is 32768", param(0, act_max=BEHIND)),
+        ("average_pool16_offset", "offset is 128, must be in [0, 0]", param(1, offset=128)),
+        ("pad16_value", "value is 32768", param(3, value=BEHIND)),
+        ("mean16_x_zero", "x_zero is 1, must be in [0, 0]", param(7, x_zero=1)),
+        ("mean16_y_zero", "y_zero is -1, must be in [0, 0]", param(7, y_zero=-1)),
+        ("sum16_y_zero", "y_zero is 128", param(8, y_zero=128)),
+        ("reduce_max_mixed", "output is int8, must be int16",
+         both(dtype(9, -1, 1), lambda e: e.set("IO  ", 3, dtype=1))),
+        ("bilinear16_mixed", "output is int8, must be int16", dtype(5, -1, 1)),
+    ]),
+]
+# fmt: on
