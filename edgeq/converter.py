@@ -107,6 +107,7 @@ def convert(
     if path and out is not None and os.path.exists(out) and os.path.samefile(path, out):
         raise ArgumentError(f"{os.fspath(out)}: the output is the source itself")
     graph = _import(data, path, input_shapes)
+    _check_integer(graph, path or "these bytes")
     tell("rewriting", 0.2)
     program = _lower(graph, arithmetic)
     _add_pictures(program, preprocess)
@@ -136,6 +137,17 @@ def _import(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int]] | 
     from .importers.tflite import import_tflite
 
     return import_tflite(data, path or "<memory>", input_shapes)
+
+
+def _check_integer(graph: Graph, where: str) -> None:
+    from .passes import float_nodes
+
+    found = len(float_nodes(graph))
+    if found:
+        raise UnsupportedError(
+            f"{where}: {found} of its {len(graph.nodes)} operators compute on float32, and edgeq"
+            " does not calibrate float networks yet; quantize it first"
+        )
 
 
 def _lower(graph: Graph, arithmetic: str) -> Program:

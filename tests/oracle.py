@@ -52,12 +52,12 @@ def oracle_is_exact(op: str) -> bool:
 
 
 class Reference:
-    """One model, prepared once for the reference kernels."""
+    """One model, prepared once for the reference kernels, or those of another resolver."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, resolver: str = "BUILTIN_REF") -> None:
         self._interpreter = _module.Interpreter(
             model_content=model,
-            experimental_op_resolver_type=_module.OpResolverType.BUILTIN_REF,
+            experimental_op_resolver_type=_module.OpResolverType[resolver],
             num_threads=1,
         )
         self._interpreter.allocate_tensors()

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from programs import DIGITS, MIXED, ROOT, passing, slow
+from tflite_builder import ModelBuilder
 
 import edgeq
 from edgeq.errors import from_status
@@ -491,9 +492,15 @@ def test_convert_refuses(converted: edgeq.Converted, tmp_path: Path) -> None:
 
 
 def test_unsupported_lists_everything() -> None:
+    b = ModelBuilder()
+    x = b.input("x", (1, 4), "int8")
+    for kind in ("RELU", "RELU6", "TANH", "LOGISTIC"):
+        y = b.tensor(kind, (1, 4), "int8")
+        b.op(kind, [x], [y])
+        b.output(y)
     with pytest.raises(edgeq.UnsupportedError) as caught:
-        edgeq.convert(DIGITS.with_name("digits_float.tflite"))
-    assert len(caught.value.problems) > 3
+        edgeq.convert(b.finish())
+    assert len(caught.value.problems) == 4
     assert all(problem in str(caught.value) for problem in caught.value.problems)
 
 

@@ -27,6 +27,7 @@ import tflite
 # numpy name -> TensorType
 DTYPES = {
     "float32": tflite.TensorType.FLOAT32,
+    "float16": tflite.TensorType.FLOAT16,
     "int32": tflite.TensorType.INT32,
     "uint8": tflite.TensorType.UINT8,
     "int64": tflite.TensorType.INT64,
@@ -38,18 +39,34 @@ DTYPES = {
 # operator -> (options table or None, version). The versions are those at which the kernels
 # take int8, which also covers uint8 and the ranks used here.
 OPS: dict[str, tuple[str | None, int]] = {
+    "ABS": (None, 1),
     "ADD": ("AddOptions", 2),
     "ARG_MAX": ("ArgMaxOptions", 2),
     "AVERAGE_POOL_2D": ("Pool2DOptions", 2),
+    "BATCH_MATMUL": ("BatchMatMulOptions", 1),
+    "BROADCAST_TO": ("BroadcastToOptions", 2),
+    "CEIL": (None, 1),
     "CONCATENATION": ("ConcatenationOptions", 2),
     "CONV_2D": ("Conv2DOptions", 5),
+    "COS": ("CosOptions", 1),
+    "CUMSUM": ("CumsumOptions", 1),
+    "CUSTOM": (None, 1),
+    "DENSIFY": ("DensifyOptions", 1),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", 3),
     "DEPTH_TO_SPACE": ("DepthToSpaceOptions", 1),
     "DEQUANTIZE": ("DequantizeOptions", 2),
+    "DIV": ("DivOptions", 1),
+    "ELU": (None, 1),
+    "EXP": ("ExpOptions", 1),
     "EXPAND_DIMS": ("ExpandDimsOptions", 1),
+    "FLOOR": (None, 1),
     "FULLY_CONNECTED": ("FullyConnectedOptions", 5),
+    "GATHER": ("GatherOptions", 1),
+    "GELU": ("GeluOptions", 1),
     "HARD_SWISH": ("HardSwishOptions", 1),
+    "L2_NORMALIZATION": ("L2NormOptions", 1),
     "LEAKY_RELU": ("LeakyReluOptions", 2),
+    "LOG": (None, 1),
     "LOGISTIC": (None, 2),
     "LOG_SOFTMAX": ("LogSoftmaxOptions", 2),
     "MAXIMUM": ("MaximumMinimumOptions", 2),
@@ -58,30 +75,43 @@ OPS: dict[str, tuple[str | None, int]] = {
     "MINIMUM": ("MaximumMinimumOptions", 2),
     "MIRROR_PAD": ("MirrorPadOptions", 2),
     "MUL": ("MulOptions", 2),
+    "NEG": ("NegOptions", 1),
     "PACK": ("PackOptions", 2),
     "PAD": ("PadOptions", 2),
     "PADV2": ("PadV2Options", 2),
+    "POW": ("PowOptions", 1),
     "PRELU": (None, 1),
     "QUANTIZE": ("QuantizeOptions", 2),
     "REDUCE_MAX": ("ReducerOptions", 2),
+    "REDUCE_MIN": ("ReducerOptions", 1),
     "RELU": (None, 2),
     "RELU6": (None, 2),
+    "RELU_0_TO_1": (None, 1),
     "RELU_N1_TO_1": (None, 1),
     "RESHAPE": ("ReshapeOptions", 1),
     "RESIZE_BILINEAR": ("ResizeBilinearOptions", 3),
     "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", 3),
+    "ROUND": (None, 1),
+    "RSQRT": (None, 1),
+    "SIGN": ("SignOptions", 1),
+    "SIN": (None, 1),
     "SLICE": ("SliceOptions", 2),
     "SOFTMAX": ("SoftmaxOptions", 2),
     "SPACE_TO_DEPTH": ("SpaceToDepthOptions", 2),
     "SPLIT": ("SplitOptions", 2),
     "SPLIT_V": ("SplitVOptions", 2),
+    "SQRT": (None, 1),
+    "SQUARE": ("SquareOptions", 1),
+    "SQUARED_DIFFERENCE": ("SquaredDifferenceOptions", 1),
     "SQUEEZE": ("SqueezeOptions", 1),
     "STRIDED_SLICE": ("StridedSliceOptions", 2),
     "SUB": ("SubOptions", 2),
     "SUM": ("ReducerOptions", 2),
     "TANH": (None, 2),
+    "TILE": ("TileOptions", 1),
     "TRANSPOSE": ("TransposeOptions", 2),
     "TRANSPOSE_CONV": ("TransposeConvOptions", 3),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("UnidirectionalSequenceLSTMOptions", 1),
     "UNPACK": ("UnpackOptions", 2),
 }
 
@@ -95,6 +125,15 @@ ENUMS: dict[str, type] = {
 
 
 @dataclass(frozen=True)
+class Sparse:
+    """SparsityParameters. `levels`: a dense one's size, a sparse one's (segments, indices)."""
+
+    order: Sequence[int]
+    blocks: Sequence[int]
+    levels: Sequence[int | tuple[Sequence[int], Sequence[int]]]
+
+
+@dataclass(frozen=True)
 class _Tensor:
     name: str
     shape: tuple[int, ...]
@@ -103,6 +142,8 @@ class _Tensor:
     zero_points: tuple[int, ...]
     quantized_dimension: int
     data: bytes | None
+    variable: bool = False
+    sparsity: Sparse | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +152,7 @@ class _Op:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: dict[str, Any]
+    custom: bytes | None = None  # options of a custom operator, whose name is `kind`
 
 
 @dataclass
@@ -176,6 +218,21 @@ class ModelBuilder:
                 little.tobytes(),
             )
         )
+
+    def variable(self, name: str, shape: Sequence[int]) -> int:
+        """Adds a float32 tensor that survives a run."""
+        dims = tuple(int(n) for n in shape)
+        return self._add(_Tensor(name, dims, "float32", (), (), 0, None, True))
+
+    def sparse(self, name: str, shape: Sequence[int], values: np.ndarray, sparsity: Sparse) -> int:
+        """Adds a constant of which only `values` are stored."""
+        dims = tuple(int(n) for n in shape)
+        data = values.tobytes()
+        return self._add(_Tensor(name, dims, values.dtype.name, (), (), 0, data, False, sparsity))
+
+    def custom(self, kind: str, inputs: Sequence[int], outputs: Sequence[int], raw: bytes) -> None:
+        """Appends a custom operator with its options."""
+        self._ops.append(_Op(kind, tuple(inputs), tuple(outputs), {}, raw))
 
     def op(
         self,
@@ -255,6 +312,7 @@ class ModelBuilder:
             tflite.QuantizationParametersAddZeroPoint(fb, zero)
             tflite.QuantizationParametersAddQuantizedDimension(fb, t.quantized_dimension)
             quant = tflite.QuantizationParametersEnd(fb)
+        sparsity = None if t.sparsity is None else _sparsity(fb, t.sparsity)
         tflite.TensorStart(fb)
         tflite.TensorAddShape(fb, shape)
         tflite.TensorAddType(fb, DTYPES[t.dtype])
@@ -262,6 +320,10 @@ class ModelBuilder:
         tflite.TensorAddName(fb, name)
         if quant is not None:
             tflite.TensorAddQuantization(fb, quant)
+        if t.variable:
+            tflite.TensorAddIsVariable(fb, True)
+        if sparsity is not None:
+            tflite.TensorAddSparsity(fb, sparsity)
         return int(tflite.TensorEnd(fb))
 
     def _operator_codes(self, fb: flatbuffers.Builder) -> tuple[list[int], dict[str, int]]:
@@ -271,24 +333,31 @@ class ModelBuilder:
             if op.kind in index:
                 continue
             index[op.kind] = len(codes)
-            code = getattr(tflite.BuiltinOperator, op.kind)
+            kind = op.kind if op.custom is None else "CUSTOM"
+            code = getattr(tflite.BuiltinOperator, kind)
+            custom = None if op.custom is None else fb.CreateString(op.kind)
             tflite.OperatorCodeStart(fb)
+            if custom is not None:
+                tflite.OperatorCodeAddCustomCode(fb, custom)
             # Readers older than the 32-bit field look at the 8-bit one.
             tflite.OperatorCodeAddDeprecatedBuiltinCode(fb, min(code, 127))
             tflite.OperatorCodeAddBuiltinCode(fb, code)
-            tflite.OperatorCodeAddVersion(fb, OPS[op.kind][1])
+            tflite.OperatorCodeAddVersion(fb, OPS[kind][1])
             codes.append(tflite.OperatorCodeEnd(fb))
         return codes, index
 
     @staticmethod
     def _operator(fb: flatbuffers.Builder, op: _Op, code: int) -> int:
-        table = OPS[op.kind][0]
+        table = OPS[op.kind][0] if op.custom is None else None
         if table is None and op.options:
             raise TypeError(f"{op.kind} takes no options, got {sorted(op.options)}")
         options = None if table is None else _options(fb, table, op.options)
         inputs = fb.CreateNumpyVector(np.array(op.inputs, np.int32))
         outputs = fb.CreateNumpyVector(np.array(op.outputs, np.int32))
+        custom = None if op.custom is None else fb.CreateByteVector(op.custom)
         tflite.OperatorStart(fb)
+        if custom is not None:
+            tflite.OperatorAddCustomOptions(fb, custom)
         tflite.OperatorAddOpcodeIndex(fb, code)
         tflite.OperatorAddInputs(fb, inputs)
         tflite.OperatorAddOutputs(fb, outputs)
@@ -309,6 +378,39 @@ class ModelBuilder:
         for name, offset in fields.items():
             getattr(tflite, f"SubGraphAdd{name}")(fb, offset)
         return int(tflite.SubGraphEnd(fb))
+
+
+def _sparsity(fb: flatbuffers.Builder, s: Sparse) -> int:
+    def indices(values: Sequence[int]) -> int:
+        vector = fb.CreateNumpyVector(np.array(values, np.int32))
+        tflite.Int32VectorStart(fb)
+        tflite.Int32VectorAddValues(fb, vector)
+        return int(tflite.Int32VectorEnd(fb))
+
+    levels = []
+    for level in s.levels:
+        vectors = None if isinstance(level, int) else [indices(v) for v in level]
+        tflite.DimensionMetadataStart(fb)
+        if vectors is None:
+            tflite.DimensionMetadataAddFormat(fb, tflite.DimensionType.DENSE)
+            tflite.DimensionMetadataAddDenseSize(fb, level)
+        else:
+            kind = tflite.SparseIndexVector.Int32Vector
+            tflite.DimensionMetadataAddFormat(fb, tflite.DimensionType.SPARSE_CSR)
+            tflite.DimensionMetadataAddArraySegmentsType(fb, kind)
+            tflite.DimensionMetadataAddArraySegments(fb, vectors[0])
+            tflite.DimensionMetadataAddArrayIndicesType(fb, kind)
+            tflite.DimensionMetadataAddArrayIndices(fb, vectors[1])
+        levels.append(int(tflite.DimensionMetadataEnd(fb)))
+    order = fb.CreateNumpyVector(np.array(s.order, np.int32))
+    blocks = fb.CreateNumpyVector(np.array(s.blocks, np.int32)) if s.blocks else None
+    metadata = _offsets(fb, levels)
+    tflite.SparsityParametersStart(fb)
+    tflite.SparsityParametersAddTraversalOrder(fb, order)
+    if blocks is not None:
+        tflite.SparsityParametersAddBlockMap(fb, blocks)
+    tflite.SparsityParametersAddDimMetadata(fb, metadata)
+    return int(tflite.SparsityParametersEnd(fb))
 
 
 def _options(fb: flatbuffers.Builder, table: str, options: dict[str, Any]) -> int:

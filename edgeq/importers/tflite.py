@@ -12,13 +12,28 @@ import numpy as np
 
 from ..errors import ArgumentError, EdgeqError, FormatError, UnsupportedError
 from ..ir.graph import Graph, Tensor
-from . import tflite_constants, tflite_moves, tflite_ops
+from . import tflite_constants, tflite_float, tflite_lstm, tflite_moves, tflite_ops
 from .tflite_context import MAX_TENSOR_BYTES, Builder, OpContext, Refused, Shape
 from .tflite_file import DTYPES, OpRecord, TFLiteFile, read
 
 MAX_LABEL_BYTES = 65536
 MAX_ARCHIVE_FILES = 64
-RULES = {**tflite_ops.RULES, **tflite_moves.RULES}
+RULES = {
+    **tflite_ops.RULES,
+    **tflite_moves.RULES,
+    **tflite_float.RULES,
+    **tflite_lstm.RULES,
+}
+CUSTOM_RULES = tflite_float.CUSTOM_RULES
+REASONS = {
+    **dict.fromkeys(("IF", "WHILE"), "control flow is not supported"),
+    **dict.fromkeys(("CALL", "CALL_ONCE"), "not supported: it calls another subgraph"),
+    **dict.fromkeys(
+        ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"),
+        "not supported: variables hold state that survives a run",
+    ),
+    "EMBEDDING_LOOKUP": "not supported: looking up rows of a table by computed indices",
+}
 
 
 def import_tflite(
@@ -76,7 +91,9 @@ class _Importer:
         if file.description:
             metadata["description"] = file.description
         name = file.name if file.source == "<memory>" else PurePath(file.source).stem
-        graph = Graph(self.builder.nodes, inputs, outputs, name, metadata, _labels(file, outputs))
+        labels = _labels(file, outputs)
+        graph = Graph(self.builder.nodes, inputs, outputs, name, metadata, labels)
+        graph.states = self.builder.states
         graph.verify()
         return graph
 
@@ -87,7 +104,7 @@ class _Importer:
             raise FormatError(f"{file.source}: a tensor is listed twice as an input")
         written = set(file.inputs)
         for op in file.ops:
-            runs = op.name in RULES or op.name in tflite_constants.FOLDABLE
+            runs = op.name in (*RULES, *tflite_constants.FOLDABLE) or op.custom in CUSTOM_RULES
             for i in op.inputs if runs else ():
                 t = file.tensors[max(i, 0)]
                 if i >= 0 and i not in written and not file.has_data(t) and not t.problem:
@@ -118,16 +135,22 @@ class _Importer:
             self.unknown.update(record.outputs)
 
     def dispatch(self, op: OpContext) -> None:
-        name = op.record.name
+        name, rules = op.record.name, RULES
         if name == "CUSTOM":
-            raise Refused(f"custom op {op.record.custom!r} is not supported")
+            name, rules = op.record.custom, CUSTOM_RULES
+            if name.startswith("Flex"):
+                raise Refused(f"TensorFlow's op {name[4:]!r} is not supported")
+            if name not in rules:
+                raise Refused(f"custom op {name!r} is not supported")
         known = not any(i in self.unknown for i in op.record.inputs)
-        if known and tflite_constants.fold(op):
+        if known and rules is RULES and tflite_constants.fold(op):
             return
-        if name not in RULES:
+        if name not in rules:
+            if name in REASONS:
+                raise Refused(REASONS[name])
             only = name in tflite_constants.FOLDABLE or name in ("SHAPE", "RANK")
             raise Refused("supported for constants only" if only else "not supported")
-        rule = RULES[name]
+        rule = rules[name]
         tflite_ops.check_types(op, rule)
         tflite_ops.check_activations(op)
         if known:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from ..ir.evaluate import evaluate
-from ..ir.graph import Array, Node, QParams, Tensor
+from ..ir.evaluate import dequantize, evaluate
+from ..ir.graph import Array, Node, QParams, Quantized, State, Tensor
 from .tflite_file import DTYPES, OpRecord, TensorRecord, TFLiteFile
 
 Shape = tuple[int, ...]
 
 MAX_TENSOR_BYTES = 2**31 - 1
-MAX_FOLDED_BYTES = 2**26  # of all constants that are computed here
+MAX_FOLDED_BYTES = 2**26  # of all constants that are computed here, beside the file's own as float
 MAX_NAME = 40
 ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 
@@ -41,9 +41,12 @@ class Builder:
     def __init__(self, file: TFLiteFile) -> None:
         self.file = file
         self.nodes: list[Node] = []
+        self.states: list[State] = []
         self.values: dict[int, Tensor] = {}
         self.strict_shapes = True  # whether the file's shapes must be those that follow
+        self._floats: dict[int, Tensor] = {}
         self._folded = 0
+        self._limit = MAX_FOLDED_BYTES + 8 * len(file.data)
         self._names: dict[str, int] = {}  # how often each was used
 
     def tensor(self, index: int, shape: Shape, data: Array | None = None) -> Tensor:
@@ -72,6 +75,17 @@ class Builder:
             self.values[index] = self.tensor(index, t.shape, data)
         return self.values[index]
 
+    def float_constant(self, index: int) -> Tensor:
+        """The int8 constant with this index as float32; its bytes are its origin."""
+        if index not in self._floats:
+            t = self.load(index)
+            assert t.data is not None and t.qparams is not None
+            self.afford(4 * t.elements)
+            data = dequantize(t.data, t.qparams)
+            origin = Quantized(t.data, t.qparams)
+            self._floats[index] = Tensor(t.name, t.shape, "float32", data=data, origin=origin)
+        return self._floats[index]
+
     def afford(self, size: int) -> None:
         """Pays for `size` bytes of a computed constant."""
         if not self.affordable(size):
@@ -79,7 +93,7 @@ class Builder:
         self._folded += size
 
     def affordable(self, size: int) -> bool:
-        return self._folded + size <= MAX_FOLDED_BYTES
+        return self._folded + size <= self._limit
 
     def node_name(self, name: str) -> str:
         """`name`, shortened, with a number where it was used before."""
@@ -95,6 +109,7 @@ class OpContext:
         self.builder = builder
         self.file = builder.file
         self.record = record
+        self.is_float = False  # whether it computes on float32
         self.written: list[Tensor] = []
 
     @property
@@ -128,7 +143,13 @@ class OpContext:
     def output_record(self, i: int = 0) -> TensorRecord:
         return self.file.tensors[self.record.outputs[i]]
 
+    def is_int8_constant(self, t: TensorRecord) -> bool:
+        return t.type == "INT8" and len(t.scales) > 0 and self.file.has_data(t)
+
     def tensor(self, i: int) -> Tensor:
+        """Input i; an int8 constant is float32 to an operator on float32."""
+        if self.is_float and self.is_int8_constant(self.input_record(i)):
+            return self.builder.float_constant(self.record.inputs[i])
         self.input_record(i)
         return self.builder.load(self.record.inputs[i])
 

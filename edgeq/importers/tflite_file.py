@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DependencyError, EdgeqError, FormatError
+from .tflite_sparse import Level, Sparsity, densify
 
 Array = npt.NDArray[Any]
 
@@ -76,6 +77,12 @@ _OPTIONS = {
     "SPACE_TO_DEPTH": "SpaceToDepthOptions BlockSize",
     "DEPTH_TO_SPACE": "DepthToSpaceOptions BlockSize",
     "GATHER": "GatherOptions Axis BatchDims",
+    "BATCH_MATMUL": "BatchMatMulOptions AdjX AdjY",
+    "CUMSUM": "CumsumOptions Exclusive Reverse",
+    "GELU": "GeluOptions Approximate",
+    "L2_NORMALIZATION": "L2NormOptions FusedActivationFunction",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions FusedActivationFunction"
+    " CellClip ProjClip TimeMajor DiagonalRecurrentTensors",
 }
 
 
@@ -93,6 +100,7 @@ class TensorRecord:
     zero_points: npt.NDArray[np.int64]
     axis: int
     problem: str = ""  # a feature that edgeq does not know, as a clause
+    sparsity: Sparsity | None = None  # how a constant's elements are stored, if not densely
 
     @property
     def label(self) -> str:
@@ -109,6 +117,7 @@ class OpRecord:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, Any]
+    custom_options: bytes = b""
 
 
 @dataclass
@@ -135,6 +144,8 @@ class TFLiteFile:
             raise FormatError(
                 f"{self.source}: {t.label}: constants of type {t.type} cannot be read"
             )
+        if t.sparsity is not None:
+            return self._dense(t, t.sparsity)
         dtype = np.dtype(DTYPES[t.type]).newbyteorder("<")
         offset, size = self.buffers[t.buffer]
         count = math.prod(t.shape)
@@ -151,6 +162,24 @@ class TFLiteFile:
             flat = np.frombuffer(self.data, dtype, count, offset).astype(dtype.newbyteorder("="))
             flat.flags.writeable = False
             self._constants[key] = flat
+        return self._constants[key].reshape(t.shape)
+
+    def _dense(self, t: TensorRecord, sparsity: Sparsity) -> Array:
+        key = (t.index, "dense")
+        if key not in self._constants:
+            dtype = np.dtype(DTYPES[t.type]).newbyteorder("<")
+            offset, size = self.buffers[t.buffer]
+            self._copied += math.prod(t.shape) * dtype.itemsize
+            if self._copied > 64 * len(self.data) + 2**20:
+                raise FormatError(f"{self.source}: {t.label}: its dense form is too large")
+            if size % dtype.itemsize or min(t.shape, default=0) < 0:
+                raise FormatError(f"{self.source}: {t.label}: {size} bytes of {t.type}")
+            values = np.frombuffer(self.data, dtype, size // dtype.itemsize, offset)
+            dense = densify(sparsity, t.shape, values.astype(dtype.newbyteorder("=")))
+            if dense is None:
+                raise FormatError(f"{self.source}: {t.label}: its sparsity contradicts its data")
+            dense.flags.writeable = False
+            self._constants[key] = dense.reshape(-1)
         return self._constants[key].reshape(t.shape)
 
     def int8_constant(self, t: TensorRecord) -> Array:
@@ -311,8 +340,7 @@ class _Reader:
             axis = q.QuantizedDimension()
             if q.DetailsType() != 0:
                 problem = "its custom quantization is not supported"
-        if t.Sparsity() is not None:
-            problem = "sparse tensors are not supported"
+        sparsity = self.sparsity(t.Sparsity()) if t.Sparsity() is not None else None
         if t.IsVariable():
             problem = "state that survives a run is not supported yet"
         record = TensorRecord(
@@ -326,9 +354,33 @@ class _Reader:
             zero_points=zeros,
             axis=axis,
             problem=problem,
+            sparsity=sparsity,
         )
         self.check_tensor(record, buffers)
         return record
+
+    def sparsity(self, s: Any) -> Sparsity:
+        """The parts of a tensor's sparsity; whether they fit together is for densify()."""
+        levels: list[Level] = []
+        for m in self.tables(s, "DimMetadata", 2 * MAX_RANK):
+            if m.Format() == self.schema.DimensionType.DENSE:
+                levels.append(Level(m.DenseSize()))
+            else:
+                levels.append(Level(0, self.indexed(m, "Segments"), self.indexed(m, "Indices")))
+        return Sparsity(
+            self.integers(s, "TraversalOrder"), self.integers(s, "BlockMap"), tuple(levels)
+        )
+
+    def indexed(self, metadata: Any, what: str) -> Array:
+        """A vector of indices, which is stored as one of three types."""
+        kind = getattr(metadata, f"Array{what}Type")()
+        position = getattr(metadata, f"Array{what}")()
+        for name in ("Int32Vector", "Uint16Vector", "Uint8Vector"):
+            if position is not None and kind == getattr(self.schema.SparseIndexVector, name):
+                table = getattr(self.schema, name)()
+                table.Init(position.Bytes, position.Pos)
+                return self.vector(table, "Values").astype(np.int64)
+        raise self.wrong("damaged TFLite file: a sparse tensor without indices")
 
     def check_tensor(self, t: TensorRecord, buffers: int) -> None:
         if t.buffer >= buffers:
@@ -359,7 +411,11 @@ class _Reader:
 
     def code(self, c: Any) -> tuple[str, str]:
         """Name of the operator and of the custom operator."""
-        value = max(int(c.DeprecatedBuiltinCode()), int(c.BuiltinCode()))
+        # The package's own BuiltinCode() takes files for old ones that have the newer field alone.
+        value, field_offset = int(c.DeprecatedBuiltinCode()), c._tab.Offset(10)
+        if field_offset:
+            at = c._tab.Pos + field_offset
+            value = max(value, int.from_bytes(self.data[at : at + 4], "little", signed=True))
         name = self.operators.get(value, f"builtin operator {value}")
         return name, self.text(c.CustomCode()) if name == "CUSTOM" else ""
 
@@ -385,6 +441,7 @@ class _Reader:
             inputs=self.indices(o, "Inputs", tensors, where),
             outputs=outputs,
             options=self.options(o, name, where),
+            custom_options=self.vector(o, "CustomOptions").astype(np.uint8).tobytes(),
         )
 
     def options(self, o: Any, name: str, where: str) -> dict[str, Any]:

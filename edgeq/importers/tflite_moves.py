@@ -239,16 +239,14 @@ def _pad(op: OpContext) -> None:
     x = op.tensor(0)
     before, after = _pads(op, len(x.shape))
     y = op.result(b + d + a for b, d, a in zip(before, x.shape, after))
-    value = y.qparams.zero_point if y.qparams is not None else 0
+    value: float = y.qparams.zero_point if y.qparams is not None else 0
     if op.has(2):
         data, pad = op.constant(2, "padding value"), op.tensor(2)
         if data.size != 1 or pad.dtype != x.dtype:
             raise op.wrong(f"padding value of shape {pad.shape} and type {pad.dtype}")
         if pad.qparams is not None and not pad.qparams.same(y.qparams):
             raise Refused("padding value and output have different scales or zero points")
-        if x.dtype.startswith("float"):
-            raise Refused("of float32 with a value")
-        value = int(data.reshape(())[()])
+        value = data.reshape(())[()].item()
     op.add("PAD", [x], [y], Pad(before, after, value))
 
 

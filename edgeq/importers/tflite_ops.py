@@ -28,7 +28,6 @@ from ..ir.ops import (
 from .tflite_context import OpContext, Refused, Shape
 
 SAME, VALID = 0, 1
-HINT = "edgeq runs integer networks; quantize it first"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,9 @@ class Rule:
 
     handler: Callable[[OpContext], None]
     data: tuple[int, ...] | None = (0,)
-    types: str = "int8"  # "int8": in and out; "in": only its inputs; "any": it moves data; "edge"
+    # "int8": in and out, or both float32; "in": only its inputs; "float": float32 only; "any": it
+    # moves data; "edge"
+    types: str = "int8"
     weights: int | None = None  # which of the inputs these are
     int16: bool = True  # whether all of these may be int16 instead; the weights stay int8
 
@@ -46,11 +47,21 @@ class Rule:
 
 
 def check_types(op: OpContext, rule: Rule) -> None:
-    """Raises Refused unless all data operands have types that `rule` runs on."""
+    """Raises Refused unless all data operands have types that `rule` runs on.
+
+    Operators on float32 may have int8 constants beside it ("dynamic range"): TFLite quantizes the
+    activations there while it runs. Here they are the float32 that they stand for.
+    """
     data = range(len(op.record.inputs)) if rule.data is None else rule.data
-    records = [op.input_record(i) for i in data if op.has(i)]
-    if rule.types in ("int8", "any"):
+    inputs = [op.input_record(i) for i in data if op.has(i)]
+    records = list(inputs)
+    if rule.types in ("int8", "float", "any"):
         records += [op.output_record(i) for i in range(len(op.record.outputs))]
+    if rule.types in ("int8", "float", "in") and not any(t.problem for t in records):
+        others = {t.type for t in records if not op.is_int8_constant(t)}
+        op.is_float = others == {"FLOAT32"} and any(t.type == "FLOAT32" for t in inputs)
+        if op.is_float:
+            return
     for t in records:
         if t.problem:
             raise Refused(f"{t.name!r}: {t.problem}")
@@ -63,9 +74,9 @@ def check_types(op: OpContext, rule: Rule) -> None:
         if t.type in ("INT8", "UINT8", "INT16"):
             if len(t.scales) == 0:
                 raise Refused(f"{t.name!r} is {t.type.lower()} without scale and zero point")
-        elif t.type in ("FLOAT32", "FLOAT16"):
-            raise Refused(f"{t.type.lower()}; {HINT}")
-        else:
+        elif t.type == "FLOAT16":
+            raise Refused(f"{t.name!r} is float16, which is supported for weights only")
+        elif t.type != "FLOAT32":
             raise Refused(f"{t.name!r} is {t.type.lower()}, which is not supported here")
     kinds = {t.type for t in records}
     if rule.weights is not None and "INT16" in kinds:
@@ -73,8 +84,10 @@ def check_types(op: OpContext, rule: Rule) -> None:
         if weights.type != "INT8":
             raise Refused(f"weights {weights.name!r} are {weights.type.lower()}, int8 is needed")
         kinds = {t.type for t in records if t is not weights}
-    if rule.types == "int8" and len(kinds) > 1:
+    if rule.types in ("int8", "float") and len(kinds) > 1:
         raise Refused(f"it mixes {' and '.join(sorted(kinds)).lower()}")
+    if rule.types == "float":
+        raise Refused(f"of {' and '.join(sorted(kinds)).lower()} is not supported, only of float32")
 
 
 def check_activations(op: OpContext) -> None:
@@ -96,10 +109,12 @@ def check_activations(op: OpContext) -> None:
             raise Refused(f"{t.name!r}: activations with a scale for each channel")
 
 
-def _weights(op: OpContext, i: int, axis: int) -> Tensor:
+def weights(op: OpContext, i: int, axis: int) -> Tensor:
     """Constant weights; int8 ones are symmetric, as the reference assumes."""
     op.constant(i, "weights")
     w, record = op.tensor(i), op.input_record(i)
+    if op.is_float:
+        return w
     assert w.qparams is not None
     zeros = w.qparams.zero_points
     if w.qparams.per_channel:
@@ -117,11 +132,15 @@ def _weights(op: OpContext, i: int, axis: int) -> Tensor:
     return w
 
 
-def _bias(op: OpContext, i: int, channels: int) -> Tensor | None:
-    """int32 (channels,), with int16 activations also int64, or None."""
+def bias(op: OpContext, i: int, channels: int) -> Tensor | None:
+    """int32 (channels,), float32 in operators on float32, with int16 ones also int64, or None."""
     if not op.has(i):
         return None
     data, t = op.constant(i, "bias"), op.tensor(i)
+    if op.is_float:
+        if t.dtype != "float32" or data.size != channels:
+            raise op.wrong(f"bias is {t.dtype} {t.shape} for {channels} channels")
+        return Tensor(t.name, (channels,), "float32", data=data.reshape(channels))
     dtypes = ("int64", "int32") if op.output_record().type == "INT16" else ("int32",)
     if t.dtype not in dtypes:
         raise Refused(f"bias {t.name!r} is {t.dtype}, not {' or '.join(dtypes)}")
@@ -144,10 +163,11 @@ def _same_range(op: OpContext, x: Tensor, y: Tensor) -> None:
 # ---- windows
 
 
-def _window(op: OpContext, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+def _window(
+    op: OpContext, size: int, kernel: int, stride: int, dilation: int, padding: int
+) -> tuple[int, int]:
     """Output size and padding in front."""
     extent = (kernel - 1) * dilation + 1
-    padding = op.option("Padding")
     if padding == SAME:
         out = -(-size // stride)
     elif padding == VALID:
@@ -159,12 +179,21 @@ def _window(op: OpContext, size: int, kernel: int, stride: int, dilation: int) -
     return out, max(0, (out - 1) * stride + extent - size) // 2
 
 
-def _windows(
-    op: OpContext, shape: Shape, kernel: Shape, stride: Shape, dilation: Shape
+def windows(
+    op: OpContext,
+    shape: Shape,
+    kernel: Shape,
+    stride: Shape,
+    dilation: Shape,
+    padding: int | None = None,
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(OH, OW) and (pad_top, pad_left) for x of `shape` (N, H, W, C)."""
-    h, top = _window(op, shape[1], kernel[0], stride[0], dilation[0])
-    w, left = _window(op, shape[2], kernel[1], stride[1], dilation[1])
+    """(OH, OW) and (pad_top, pad_left) for x of `shape` (N, H, W, C).
+
+    `padding`: SAME or VALID, without it the operator's option.
+    """
+    padding = op.option("Padding") if padding is None else padding
+    h, top = _window(op, shape[1], kernel[0], stride[0], dilation[0], padding)
+    w, left = _window(op, shape[2], kernel[1], stride[1], dilation[1], padding)
     return (h, w), (top, left)
 
 
@@ -176,9 +205,9 @@ def _conv_2d(op: OpContext) -> None:
         raise op.wrong(f"weights {w.shape} do not fit to {x.shape[3]} channels")
     stride = (op.positive("StrideH"), op.positive("StrideW"))
     dilation = (op.positive("DilationHFactor"), op.positive("DilationWFactor"))
-    size, pads = _windows(op, x.shape, (kh, kw), stride, dilation)
+    size, pads = windows(op, x.shape, (kh, kw), stride, dilation)
     attrs = Conv2D(stride, dilation, *pads, x.shape[3] // depth, op.activation())
-    inputs = [x, _weights(op, 1, 0), _bias(op, 2, out_channels)]
+    inputs = [x, weights(op, 1, 0), bias(op, 2, out_channels)]
     op.emit("CONV_2D", inputs, attrs, (x.shape[0], *size, out_channels))
 
 
@@ -190,9 +219,9 @@ def _depthwise_conv_2d(op: OpContext) -> None:
         raise op.wrong(f"weights {w.shape} do not fit to {x.shape[3]} channels")
     stride = (op.positive("StrideH"), op.positive("StrideW"))
     dilation = (op.positive("DilationHFactor"), op.positive("DilationWFactor"))
-    size, pads = _windows(op, x.shape, (kh, kw), stride, dilation)
+    size, pads = windows(op, x.shape, (kh, kw), stride, dilation)
     attrs = DepthwiseConv2D(stride, dilation, *pads, channels // x.shape[3], op.activation())
-    inputs = [x, _weights(op, 1, 3), _bias(op, 2, channels)]
+    inputs = [x, weights(op, 1, 3), bias(op, 2, channels)]
     op.emit("DEPTHWISE_CONV_2D", inputs, attrs, (x.shape[0], *size, channels))
 
 
@@ -207,10 +236,10 @@ def _transpose_conv(op: OpContext) -> None:
         raise op.wrong(f"output shape {shape} for x {x.shape} and {out_channels} channels")
     stride = (op.positive("StrideH"), op.positive("StrideW"))
     # It is the gradient of a convolution from the output to x, whose padding it takes.
-    size, pads = _windows(op, shape, (kh, kw), stride, (1, 1))
+    size, pads = windows(op, shape, (kh, kw), stride, (1, 1))
     if size != x.shape[1:3]:
         raise op.wrong(f"output shape {shape} does not belong to x {x.shape}")
-    inputs = [x, _weights(op, 1, 0), _bias(op, 3, out_channels)]
+    inputs = [x, weights(op, 1, 0), bias(op, 3, out_channels)]
     op.emit("TRANSPOSE_CONV", inputs, TransposeConv(stride, *pads, op.activation()), shape)
 
 
@@ -219,7 +248,7 @@ def _pool(op: OpContext) -> None:
     x = op.ranked(0, 4)
     kernel = (op.positive("FilterHeight"), op.positive("FilterWidth"))
     stride = (op.positive("StrideH"), op.positive("StrideW"))
-    size, pads = _windows(op, x.shape, kernel, stride, (1, 1))
+    size, pads = windows(op, x.shape, kernel, stride, (1, 1))
     attrs = Pool(kernel, stride, *pads, op.activation())
     op.emit(op.record.name, [x], attrs, (x.shape[0], *size, x.shape[3]))
 
@@ -237,7 +266,7 @@ def _fully_connected(op: OpContext) -> None:
         if x.shape[-1] != depth:
             raise op.wrong(f"weights {w.shape} do not fit to x {x.shape}")
         shape = (*x.shape[:-1], rows)
-    inputs = [_weights(op, 1, 0), _bias(op, 2, rows)]
+    inputs = [weights(op, 1, 0), bias(op, 2, rows)]
     y = op.result(shape)
     if x.shape[-1] != depth:
         flat = op.hidden(x, (x.elements // depth, depth), "/flat")
@@ -249,7 +278,7 @@ def _fully_connected(op: OpContext) -> None:
 # ---- elementwise
 
 
-def _broadcast(op: OpContext, a: Shape, b: Shape) -> Shape:
+def broadcast(op: OpContext, a: Shape, b: Shape) -> Shape:
     rank = max(len(a), len(b))
     a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
     if any(m != n and m != 1 and n != 1 for m, n in zip(a, b)):
@@ -257,17 +286,17 @@ def _broadcast(op: OpContext, a: Shape, b: Shape) -> Shape:
     return tuple(n if m == 1 else m for m, n in zip(a, b))
 
 
-def _arithmetic(op: OpContext) -> None:
+def arithmetic(op: OpContext) -> None:
     op.expect(2)
     a, b = op.tensor(0), op.tensor(1)
-    shape = _broadcast(op, a.shape, b.shape)
+    shape = broadcast(op, a.shape, b.shape)
     op.emit(op.record.name, [a, b], Arithmetic(op.activation()), shape)
 
 
 def _maximum(op: OpContext) -> None:
     op.expect(2)
     a, b = op.tensor(0), op.tensor(1)
-    op.emit(op.record.name, [a, b], NoAttrs(), _broadcast(op, a.shape, b.shape))
+    op.emit(op.record.name, [a, b], NoAttrs(), broadcast(op, a.shape, b.shape))
 
 
 def _unary(op: OpContext) -> None:
@@ -279,6 +308,8 @@ def _unary(op: OpContext) -> None:
 def _fixed_output(op: OpContext, x: Tensor, scale: float, zero: int | None, slack: float) -> Tensor:
     """The output, whose scale and stored zero point the reference prescribes."""
     y = op.result(x.shape)
+    if op.is_float:
+        return y
     assert y.qparams is not None
     near = abs(float(y.qparams.scale) - scale) <= slack
     if not near or (zero is not None and y.qparams.zero_point != zero):
@@ -338,7 +369,7 @@ def _prelu(op: OpContext) -> None:
     x, alpha = op.tensor(0), op.tensor(1)
     if alpha.qparams is not None and alpha.qparams.per_channel:
         raise Refused("alpha has a scale for each channel")
-    if _broadcast(op, x.shape, alpha.shape) != x.shape:
+    if broadcast(op, x.shape, alpha.shape) != x.shape:
         raise op.wrong(f"alpha {alpha.shape} does not fit to {x.shape}")
     op.emit("PRELU", [x, alpha], NoAttrs(), x.shape)
 
@@ -346,7 +377,7 @@ def _prelu(op: OpContext) -> None:
 # ---- the rest
 
 
-def _reduce(op: OpContext) -> None:
+def reduce(op: OpContext) -> None:
     op.expect(2)
     x = op.tensor(0)
     rank = len(x.shape)
@@ -354,7 +385,7 @@ def _reduce(op: OpContext) -> None:
     keep = bool(op.option("KeepDims"))
     shape = [1 if i in axes else d for i, d in enumerate(x.shape) if keep or i not in axes]
     y = op.result(shape)
-    if op.record.name == "REDUCE_MAX":
+    if op.record.name == "REDUCE_MAX" and not op.is_float:
         _same_range(op, x, y)
     op.add(op.record.name, [x], [y], Reduce(tuple(axes), keep))
 
@@ -415,6 +446,10 @@ def _dequantize(op: OpContext) -> None:
             raise Refused("from float16 is not supported")
     elif record.type not in ("INT8", "UINT8", "INT16") or x.qparams is None:
         raise Refused(f"from {record.type.lower()} is not supported")
+    if op.is_int8_constant(record):
+        weights, y = op.builder.float_constant(record.index), op.result(x.shape)
+        y.data, y.origin = weights.data, weights.origin
+        return
     op.emit("DEQUANTIZE", [x], NoAttrs(), x.shape)
 
 
@@ -425,9 +460,9 @@ RULES: dict[str, Rule] = {
     "FULLY_CONNECTED": Rule(_fully_connected, (0, 1), weights=1),
     "AVERAGE_POOL_2D": Rule(_pool),
     "MAX_POOL_2D": Rule(_pool),
-    "ADD": Rule(_arithmetic, (0, 1)),
-    "SUB": Rule(_arithmetic, (0, 1)),
-    "MUL": Rule(_arithmetic, (0, 1)),
+    "ADD": Rule(arithmetic, (0, 1)),
+    "SUB": Rule(arithmetic, (0, 1)),
+    "MUL": Rule(arithmetic, (0, 1)),
     "MAXIMUM": Rule(_maximum, (0, 1)),
     "MINIMUM": Rule(_maximum, (0, 1)),
     "LOGISTIC": Rule(_logistic),
@@ -440,9 +475,9 @@ RULES: dict[str, Rule] = {
     "PRELU": Rule(_prelu, (0, 1)),
     "SOFTMAX": Rule(_softmax),
     "LOG_SOFTMAX": Rule(_log_softmax, int16=False),
-    "MEAN": Rule(_reduce),
-    "SUM": Rule(_reduce),
-    "REDUCE_MAX": Rule(_reduce),
+    "MEAN": Rule(reduce),
+    "SUM": Rule(reduce),
+    "REDUCE_MAX": Rule(reduce),
     "RESIZE_BILINEAR": Rule(_resize),
     "RESIZE_NEAREST_NEIGHBOR": Rule(_resize),
     "ARG_MAX": Rule(_arg_max, types="in"),

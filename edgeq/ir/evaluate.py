@@ -32,7 +32,8 @@ def quantize(x: Array, q: QParams, axis_rank: int, dtype: str = "int8") -> Array
 def dequantize(x: Array, q: QParams) -> Array:
     """float32 of scale * (x - zero_point)."""
     scales, zeros = _broadcast(q, x.ndim)
-    return (scales.astype(np.float64) * (x.astype(np.int64) - zeros)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return (scales.astype(np.float64) * (x.astype(np.int64) - zeros)).astype(np.float32)
 
 
 def _broadcast(q: QParams, rank: int) -> tuple[Array, Array]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from ..ir.graph import Graph
 from .clean import clean
-from .edges import absorb_edges
+from .edges import absorb_edges, float_nodes
 from .fold import fold
 from .fuse import fuse
 from .legalise import legalise
 from .outputs import check_storable, own_outputs
+
+__all__ = ["float_nodes", "run_passes"]
 
 _SEQUENCE = (fold, absorb_edges, clean, fuse, legalise, fold, clean, own_outputs, check_storable)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import NoAttrs
 from .clean import same_meaning
-from .fold import remove_dead
+from .fold import fold, remove_dead
 
 _MOVES = ("RESHAPE", "TRANSPOSE", "SLICE")
 _MAX_CHAIN = 16  # float32 moves between an input and its QUANTIZE
@@ -28,6 +28,18 @@ def absorb_edges(graph: Graph) -> Graph:
     remove_dead(graph)
     graph.verify()
     return graph
+
+
+def float_nodes(graph: Graph) -> list[Node]:
+    """The nodes that compute on float32; none in a network that is quantized from end to end,
+    where float32 is only what the caller sees."""
+    graph = absorb_edges(fold(graph.copy()))
+    return [
+        n
+        for n in graph.nodes
+        if n.op not in ("QUANTIZE", "DEQUANTIZE")
+        and any(t.dtype == "float32" and not t.is_const for t in [*n.inputs, *n.outputs] if t)
+    ]
 
 
 def _lift_quantizes(graph: Graph) -> None:
