@@ -285,6 +285,39 @@ class Svdf:
 
 
 @dataclass(frozen=True)
+class Recurrent:
+    """GRU, RNN of one direction, gates in ONNX's order (GRU z r h).
+
+    Inputs: x (T, N, I), w (gates * H, I), r (gates * H, H), bias (2 * gates * H,) - that of w, then
+    that of r - or None, h before the first step (N, H) or None. Outputs: y (T, N, H), the last h
+    (N, H).
+    """
+
+    reverse: bool = False
+    linear_before_reset: bool = False  # of GRU: r scales the recurrent sum, not h
+
+
+@dataclass(frozen=True)
+class TopK:
+    """TOP_K: the k largest (or smallest) along `axis`, in order: values and int64 indices."""
+
+    axis: int = 0
+    k: int = 1
+    largest: bool = True
+
+
+@dataclass(frozen=True)
+class NonMaxSuppression:
+    """NON_MAX_SUPPRESSION: boxes (B, N, 4), scores (B, C, N); y (B * C * most, 3) int64 rows of
+    (batch, class, box), -1 where fewer boxes are chosen."""
+
+    most: int = 1
+    iou: float = 0.0
+    score: float = float("-inf")
+    centred: bool = False  # boxes are x, y of the centre, width, height
+
+
+@dataclass(frozen=True)
 class OpSpec:
     attrs: type = NoAttrs
     lowered: bool = True
@@ -334,6 +367,10 @@ OPS: dict[str, OpSpec] = {
     "CUMSUM": OpSpec(CumSum),
     "LSTM": OpSpec(Lstm),
     "SVDF": OpSpec(Svdf),
+    "GRU": OpSpec(Recurrent),
+    "RNN": OpSpec(Recurrent),
+    "TOP_K": OpSpec(TopK),
+    "NON_MAX_SUPPRESSION": OpSpec(NonMaxSuppression),
     "COPY": OpSpec(),
     "RESHAPE": OpSpec(),  # lowered to a view; SQUEEZE and EXPAND_DIMS are imported as RESHAPE
     "SPLIT": OpSpec(Axis, lowered=False),  # SPLIT_V too: the outputs' shapes say where
