@@ -47,6 +47,6 @@ def simulate(graph: Graph, watch: Sequence[Tensor]) -> Run:
 
     def run(feed: Feed) -> list[Array]:
         found = session.run(*[feed[name] for name in names])
-        return [np.array(y) for y in (found if isinstance(found, tuple) else [found])]
+        return [np.array(y) for y in ([found] if isinstance(found, np.ndarray) else found)]
 
     return run

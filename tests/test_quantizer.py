@@ -309,3 +309,19 @@ def test_messages() -> None:
         quantize(graph, [], lambda *_: lambda _: [])
     with pytest.raises(UnsupportedError, match="infinities or NaN at 'add'"):
         quantize(graph, [{"x": np.ones((1, 4), np.float32)}], lambda *_: lambda _: [])
+
+
+def test_dependent_inputs() -> None:
+    """Inputs that are copies of each other, or always 0, leave no positive covariance."""
+    n = fully_connected(64, 8)
+    x = np.repeat(RNG.normal(size=(2000, 2)) * 1e4, 32, 1) + 1e6
+    x[:, 10:20] = 0
+    q = weights.quantize_weights(n, moments_of(n, x), 0.1)
+    assert np.isfinite(q.scales).all()
+    w = const(RNG.normal(size=(1, 3, 3, 5)))
+    d = node(
+        "DEPTHWISE_CONV_2D", [tensor("x", 1, 9, 9, 5), w, None], (1, 7, 7, 5), DepthwiseConv2D()
+    )
+    rows = np.repeat(RNG.normal(size=(3000, 5, 1)) + 1e5, 9, 2)
+    rows[:, 3] = 0
+    assert weights.quantize_weights(d, moments_of(d, rows), 0.1).data.any()

@@ -30,7 +30,7 @@ def assemble(
 
 # Ops that take all operands on their output's scale, and those that take its integer type.
 _ONE_SCALE = ("CONCATENATION", "MAXIMUM", "MINIMUM", "PACK")
-_ONE_TYPE = ("PRELU", "SOFTMAX", "LOG_SOFTMAX")
+_ONE_TYPE = ("SOFTMAX", "LOG_SOFTMAX")
 
 
 def _requantized(q: QParams, bits: int) -> QParams:
@@ -79,22 +79,15 @@ class _Assembler:
             if is_float(t):
                 dtype = "int16" if self.bits[t] == 16 else "int8"
                 self.new[t] = replace(t, dtype=dtype, source_dtype=dtype, qparams=self.scales[t])
-            elif t.is_const and t.dtype == "float32":
-                self.new[t] = self.constant(t)
             else:
                 self.new[t] = t
         return self.new[t]
 
-    def constant(self, t: Tensor) -> Tensor:
-        """An operand of arithmetic: int8 with one scale."""
+    def constant(self, t: Tensor, bits: int) -> Tensor:
+        """An operand of arithmetic, with one scale; a single number is exact."""
         data = np.asarray(t.data, np.float64)
-        low, high = float(min(data.min(), 0.0)), float(max(data.max(), 0.0))
-        if data.size and (data == data.flat[0]).all():  # a single number is exact
-            low, high = min(float(data.flat[0]), 0.0), max(float(data.flat[0]), 0.0)
-        q = qparams((low, high))
-        steps = np.round(data / np.float64(q.scale)) + q.zero_point
-        integers = np.clip(steps, -128, 127).astype(np.int8)
-        return replace(t, dtype="int8", source_dtype="int8", qparams=q, data=integers)
+        q = qparams((float(data.min(initial=0.0)), float(data.max(initial=0.0))), bits)
+        return _stored_constant(t, q, "int16" if bits == 16 else "int8")
 
     def node(self, node: Node) -> None:
         if node.op in LAYERS and is_float(node.output):
@@ -112,14 +105,18 @@ class _Assembler:
     def input(self, node: Node, t: Tensor) -> Tensor:
         """What `node` reads: where it compares or joins numbers, on its output's scale."""
         y = self.tensor(node.output)
-        x = self.tensor(t) if is_float(t) or node.op not in _ONE_SCALE else t
-        if y.qparams is None or not (is_float(t) or t.dtype == "float32"):
+        if t.is_const and t.dtype == "float32":
+            if node.op in _ONE_SCALE and y.qparams is not None:
+                return _stored_constant(t, y.qparams, y.dtype)
+            operands = [y, *(self.tensor(x) for x in node.inputs if x is not None and is_float(x))]
+            return self.constant(t, 16 if any(x.dtype == "int16" for x in operands) else 8)
+        x = self.tensor(t)
+        if not is_float(t) or x.qparams is None or y.qparams is None:
             return x
         if node.op in _ONE_SCALE:
             return self.rescaled(node, x, y.qparams, y.dtype)
         if node.op in _ONE_TYPE and x.dtype != y.dtype:
             bits = 16 if y.dtype == "int16" else 8
-            assert x.qparams is not None
             return self.rescaled(node, x, _requantized(x.qparams, bits), y.dtype)
         return x
 
@@ -128,12 +125,6 @@ class _Assembler:
         if x.dtype == dtype and q.same(x.qparams):
             return x
         t = replace(x, name=f"{x.name}/{dtype}", dtype=dtype, source_dtype=dtype, qparams=q)
-        if x.is_const:
-            assert x.data is not None
-            low, high = (-32768, 32767) if dtype == "int16" else (-128, 127)
-            steps = np.round(np.asarray(x.data, np.float64) / np.float64(q.scale)) + q.zero_point
-            t.data = np.clip(steps, low, high).astype(dtype)
-            return t
         self.nodes.append(Node("QUANTIZE", [x], [t], NoAttrs(), t.name, node.source_index))
         return t
 
@@ -166,6 +157,13 @@ def _bias(node: Node, found: LayerWeights, x: Tensor) -> Tensor:
         return Tensor(name, steps.shape, "int64", q, steps.astype(np.int64))
     limit = 2.0**31 - 1
     return Tensor(name, steps.shape, "int32", q, np.clip(steps, -limit, limit).astype(np.int32))
+
+
+def _stored_constant(t: Tensor, q: QParams, dtype: str) -> Tensor:
+    low, high = (-32768, 32767) if dtype == "int16" else (-128, 127)
+    steps = np.round(np.asarray(t.data, np.float64) / np.float64(q.scale)) + q.zero_point
+    data = np.clip(steps, low, high).astype(dtype)
+    return replace(t, dtype=dtype, source_dtype=dtype, qparams=q, data=data)
 
 
 def _stored(value: float, q: QParams, dtype: str) -> int:

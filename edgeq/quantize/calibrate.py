@@ -22,7 +22,7 @@ from .quality import variation_sqnr
 from .ranges import METHODS, Range, qparams
 from .scheme import FIXED, FIXED_RANGES, Group, Scheme, is_float, union
 from .weights import LayerWeights, quantize_weights
-from .widen import Widened, candidates, costs, widen
+from .widen import TRIES, Search, Widened, candidates, costs
 
 Feed = Mapping[str, Array]
 Run = Callable[[Feed], list[Array]]  # watched tensors, then outputs, as float32
@@ -262,17 +262,18 @@ class _Quantizer:
         """Gives groups 16 bits where that is worth it; with 16 bits a range is all that came."""
         if self.options.effort == "fast" or self.options.max_16bit <= 0:
             return score, []
-        price = costs(self.graph, self.scheme)
-        order = candidates(self.scheme, self.statistics, d.ranges, price)
         whole = self.ranges("minmax")
-
-        def judge(chosen: list[Group]) -> float:
-            return self.judge(self.widened(d, chosen, whole))
-
-        chosen, reached, listed = widen(order, price, judge, score, self.options.max_16bit)
-        wide = self.widened(d, chosen, whole)
+        search = Search(
+            candidates(self.scheme, self.statistics, d.ranges),
+            costs(self.graph, self.scheme),
+            lambda chosen: self.judge(self.widened(d, chosen, whole)),
+            self.options.max_16bit,
+            TRIES[self.options.effort],
+        )
+        listed = search.run(score)
+        wide = self.widened(d, search.chosen, whole)
         d.ranges, d.bits = wide.ranges, wide.bits
-        return reached, listed
+        return search.score, listed
 
     @staticmethod
     def widened(d: Decisions, chosen: list[Group], whole: dict[Group, Range]) -> Decisions:

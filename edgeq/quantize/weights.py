@@ -4,6 +4,7 @@ within a window, and a bias that takes up what is left on average."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,21 +107,34 @@ def _transposed_shift(node: Node, error: Float64s, mean: Float64s) -> Float64s:
     return np.asarray(per_tap.sum(1) / (a.stride[0] * a.stride[1]))
 
 
-def _damped(covariance: Float64s) -> Float64s:
+def _damped(covariance: Float64s, damping: float = DAMPING) -> Float64s:
     diagonal = np.einsum("...ii->...i", covariance)
-    damping = DAMPING * diagonal.mean(-1, keepdims=True) + 1e-12
+    added = damping * diagonal.mean(-1, keepdims=True) + 1e-12
     size = covariance.shape[-1]
-    return np.asarray(covariance + damping[..., None] * np.eye(size))
+    return np.asarray(covariance + added[..., None] * np.eye(size))
+
+
+def _factor(covariance: Float64s) -> Float64s | None:
+    """The upper triangle U with U' U = the inverse of the damped covariance.
+
+    Of inputs that depend on each other, rounding can leave a matrix that is not positive: more
+    damping then, and None where that does not help either.
+    """
+    for damping in (DAMPING, 0.1, 1.0):
+        with contextlib.suppress(np.linalg.LinAlgError):
+            inverse = np.linalg.inv(_damped(covariance, damping))
+            upper = np.swapaxes(np.linalg.cholesky(inverse), -1, -2)
+            if np.isfinite(upper).all():
+                return np.asarray(upper)
+    return None
 
 
 def _compensate(steps: Float64s, covariance: Float64s) -> Float64s:
     """Rounds the columns of (O, K) one after the other, those of large inputs first; what a column
     loses, the later ones make up for."""
     order = np.argsort(-np.diag(covariance), kind="stable")
-    h = _damped(covariance)[np.ix_(order, order)]
-    try:
-        upper = np.linalg.cholesky(np.linalg.inv(h)).T
-    except np.linalg.LinAlgError:
+    upper = _factor(covariance[np.ix_(order, order)])
+    if upper is None:
         return np.clip(np.round(steps), -127, 127)
     w = steps[:, order].copy()
     q = np.empty_like(w)
@@ -143,7 +157,9 @@ def _compensate_each(steps: Float64s, covariance: Float64s) -> Float64s:
     w, q = steps.copy(), np.empty_like(steps)
     scale = np.einsum("nii->n", covariance)[:, None, None]
     safe = np.where(scale > 0, covariance, np.eye(covariance.shape[-1]))
-    upper = np.linalg.cholesky(np.linalg.inv(_damped(safe))).transpose(0, 2, 1)
+    upper = _factor(safe)
+    if upper is None:
+        return np.clip(np.round(steps), -127, 127)
     for j in range(w.shape[1]):
         q[:, j] = np.clip(np.round(w[:, j]), -127, 127)
         error = (w[:, j] - q[:, j]) / upper[:, j, j]

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tensors get 16 bits: those whose 8 bits cost more accuracy than 16 bits cost time.
 
-Tensors are tried in the order of the noise that 8 bits put on them for what 16 bits would cost; the
-score of the integers decides how many stay, and then of each again whether it is needed.
+Groups of tensors are tried in the order of the noise that 8 bits put on them, and of that noise
+for what 16 bits would cost: more and more of them, up to all. From the best of these choices groups
+are taken back, half of them at a time, then a quarter, down to single ones, wherever that is
+better. The score of the integers decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..format.cost import macs
 from ..ir.graph import Graph
@@ -18,7 +22,7 @@ from .scheme import Group, Scheme, is_float
 
 _SILENT = 1e-7  # relative noise of 8 bits that nobody would notice
 _ELEMENT = 8.0  # an element that an op moves costs as much as so many multiplications
-_TRIES = 16  # single tensors that are taken back on trial
+TRIES = {"default": 32, "high": 200}  # choices that are judged while taking back
 _ONLY_8 = ("LOG_SOFTMAX",)
 
 # What a dB is worth where it is missing, and where there are enough; the price of time.
@@ -63,55 +67,81 @@ def costs(graph: Graph, scheme: Scheme) -> dict[Group, float]:
 
 
 def candidates(
-    scheme: Scheme, statistics: Statistics, ranges: dict[Group, Range], price: dict[Group, float]
-) -> list[Group]:
-    """Groups that could gain, those first that should gain most for their price."""
+    scheme: Scheme, statistics: Statistics, ranges: dict[Group, Range]
+) -> dict[Group, float]:
+    """Groups that could gain, and the noise of their 8 bits, relative to their power."""
 
     def own(g: Group) -> float:
         seen = [t for t in g.tensors if t in statistics.tensors]
         return max((noise(statistics.tensors[t], ranges[g], 8) for t in seen), default=0.0)
 
     noises = {g: own(g) for g in scheme.groups if g.op not in _ONLY_8}
-    able = [g for g, n in noises.items() if n > _SILENT]
-    return sorted(able, key=lambda g: (-noises[g] / (price[g] + 0.01), g.name))
+    return {g: n for g, n in noises.items() if n > _SILENT}
 
 
-def widen(
-    order: list[Group],
-    price: dict[Group, float],
-    judge: Callable[[list[Group]], float],
-    score: float,
-    limit: float,
-) -> tuple[list[Group], float, list[Widened]]:
-    """The groups to widen, the score with them, what each of them brings.
+class Search:
+    """`judge` scores a choice of groups with 16 bits; `limit`: the largest share of the work that
+    these may be."""
 
-    `judge` scores a choice; `limit`: the largest share of the work in 16 bits.
-    """
+    def __init__(
+        self,
+        noises: dict[Group, float],
+        price: dict[Group, float],
+        judge: Callable[[list[Group]], float],
+        limit: float,
+        tries: int,
+    ) -> None:
+        self.noises, self.price, self.judge = noises, price, judge
+        self.limit, self.tries = limit, tries
+        self.chosen: list[Group] = []
+        self.score = self.value = 0.0
+        self._seen: dict[frozenset[Group], float] = {}
 
-    def value(chosen: list[Group], reached: float) -> float:
-        return worth(reached) - PRICE * sum(price[g] for g in chosen)
+    def run(self, score: float) -> list[Widened]:
+        """`score` without 16 bits. What is chosen is in `chosen` and `score`."""
+        self.score, self.value = score, worth(score)
+        noises, price = self.noises, self.price
+        orders = [
+            sorted(noises, key=lambda g: (-noises[g] / (price[g] + 0.01), g.name)),
+            sorted(noises, key=lambda g: (-noises[g], g.name)),
+        ]
+        for order in orders:
+            for count in _prefixes(len(order)):
+                self.consider(order[:count])
+        self.take_back()
+        return [Widened(g.name, self.gain(g), price[g]) for g in self.chosen]
 
-    def fits(chosen: list[Group]) -> bool:
-        return sum(price[g] for g in chosen) <= limit
+    def consider(self, choice: list[Group]) -> bool:
+        """Takes a choice that is better than the best so far."""
+        cost = sum(self.price[g] for g in choice)
+        key = frozenset(choice)
+        if cost > self.limit or key in self._seen:
+            return False
+        score = self._seen[key] = self.judge(choice)
+        value = worth(score) - PRICE * min(cost, 1.0)
+        if value <= self.value:
+            return False
+        self.chosen, self.score, self.value = choice, score, value
+        return True
 
-    best: tuple[float, list[Group], float] = (value([], score), [], score)
-    for count in _prefixes(len(order)):
-        chosen = order[:count]
-        if not fits(chosen):
-            break
-        reached = judge(chosen)
-        if value(chosen, reached) > best[0]:
-            best = (value(chosen, reached), chosen, reached)
-    _, chosen, reached = best
-    gains: dict[Group, float] = {}
-    for g in sorted(chosen, key=lambda g: (-price[g], g.name))[:_TRIES]:
-        without = [other for other in chosen if other is not g]
-        less = judge(without)
-        gains[g] = reached - less
-        if value(without, less) >= value(chosen, reached):
-            chosen, reached = without, less
-    listed = [Widened(g.name, gains.get(g, 0.0), price[g]) for g in chosen]
-    return chosen, reached, listed
+    def take_back(self) -> None:
+        size = len(self.chosen) // 2
+        while size >= 1 and self.tries > 0:
+            queue = sorted(self.chosen, key=lambda g: (self.noises[g] / self.price[g], g.name))
+            for start in range(0, len(queue), size):
+                if self.tries <= 0:
+                    break
+                self.tries -= 1
+                gone = set(queue[start : start + size])
+                self.consider([g for g in self.chosen if g not in gone])
+            size //= 2
+
+    def gain(self, g: Group) -> float:
+        """dB that the group brings, where that was tried; else what its noise tells."""
+        without = self._seen.get(frozenset(self.chosen) - {g})
+        if without is not None:
+            return self.score - without
+        return float(10 * np.log10(1 + self.noises[g] * 10 ** (self.score / 10)))
 
 
 def _prefixes(count: int) -> list[int]:
