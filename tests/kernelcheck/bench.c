@@ -119,6 +119,23 @@ static const kc_bench benches[] = {
     {"depthwise", {64, 1, 3, 3, 1, 1, 5}, false},
     {"depthwise", {240, 1, 5, 5, 2, 1, 28}, false},
     {"depthwise", {8, 8, 10, 8, 2, 1, 40}, false},
+    {"gemm16", {16, 1, 32, 24}, false},
+    {"gemm16", {64, 1, 64, 24}, false},
+    {"gemm16", {64, 1, 384, 24}, false},
+    {"gemm16", {320, 1, 960, 24}, false},
+    {"gemm16", {64, 3, 192, 24}, false},
+    {"gemm16", {1001, 1, 1280, 1}, false},
+    {"conv16", {32, 3, 3, 3, 2, 224, 2}, false},
+    {"conv16", {16, 3, 3, 16, 1, 32, 4}, false},
+    {"conv16", {64, 3, 3, 32, 2, 16, 4}, false},
+    {"conv16", {64, 3, 3, 64, 1, 8, 8}, false},
+    {"depthwise16", {32, 1, 3, 3, 1, 1, 112}, false},
+    {"depthwise16", {144, 1, 3, 3, 1, 1, 56}, false},
+    {"depthwise16", {384, 1, 3, 3, 1, 1, 14}, false},
+    {"add16", {75264}, false},
+    {"mul16", {18816}, false},
+    {"rescale", {18816}, false},
+    {"interpolate", {18816}, false},
     {"add", {75264}, false},
     {"add", {64}, false},
     {"mul", {18816}, false},
@@ -147,11 +164,11 @@ static const kc_bench benches[] = {
 static double work(const kc_bench *b)
 {
     const size_t *s = b->size;
-    if (strcmp(b->family, "gemm") == 0)
+    if (strncmp(b->family, "gemm", 4) == 0)
         return (double)(s[0] * s[1] * s[2] * s[3]);
-    if (strcmp(b->family, "conv") == 0)
+    if (strncmp(b->family, "conv", 4) == 0)
         return (double)(s[0] * s[1] * s[2] * s[3] * s[6] * ((s[5] - 1) / s[4] + 1));
-    if (strcmp(b->family, "depthwise") == 0)
+    if (strncmp(b->family, "depthwise", 9) == 0)
         return (double)(s[0] * s[2] * s[3] * ((s[6] - 1) / s[4] + 1));
     double product = 1;
     for (size_t i = 0; i < 7 && s[i] != 0; i++)
@@ -161,8 +178,8 @@ static double work(const kc_bench *b)
 
 static bool has_macs(const kc_bench *b)
 {
-    return strcmp(b->family, "gemm") == 0 || strcmp(b->family, "conv") == 0
-           || strcmp(b->family, "depthwise") == 0;
+    return strncmp(b->family, "gemm", 4) == 0 || strncmp(b->family, "conv", 4) == 0
+           || strncmp(b->family, "depthwise", 9) == 0;
 }
 
 /* As in the list: 64x1x64x1x24 R15 */
@@ -172,7 +189,10 @@ static void name_shape(const kc_bench *b, char *text, size_t size)
     for (size_t i = 0; i < 7 && b->size[i] != 0; i++)
         used += (size_t)snprintf(text + used, size - used, "%s%zu", i ? "x" : "", b->size[i]);
     if (has_macs(b))
-        snprintf(text + used, size - used, " %s", b->r15 ? "R15" : "R31");
+        snprintf(text + used, size - used, " %s",
+                 strstr(b->family, "16") ? "R22"
+                 : b->r15                ? "R15"
+                                         : "R31");
 }
 
 static bool measure(const kc_bench *b, const kc_family *f, const eq_kernels *scalar,

@@ -20,6 +20,9 @@
 #define GEMM {KC_SLOT(gemm_pack), KC_SLOT(gemm_scratch), KC_SLOT(gemm)}
 #define CONV {KC_SLOT(gemm_pack), KC_SLOT(conv_scratch), KC_SLOT(conv)}
 #define DEPTHWISE {KC_SLOT(depthwise_pack), KC_SLOT(depthwise_scratch), KC_SLOT(depthwise)}
+#define GEMM16 {KC_SLOT(gemm16_pack), KC_SLOT(gemm16_scratch), KC_SLOT(gemm16)}
+#define CONV16 {KC_SLOT(gemm16_pack), KC_SLOT(conv16_scratch), KC_SLOT(conv16)}
+#define DEPTHWISE16 {KC_SLOT(depthwise16_pack), KC_SLOT(depthwise16_scratch), KC_SLOT(depthwise16)}
 
 const kc_family kc_families[] = {
     {"gemm", kc_gemm, 3000, 200000, GEMM},
@@ -27,6 +30,13 @@ const kc_family kc_families[] = {
     {"conv", kc_conv, 2000, 100000, CONV},
     {"depthwise", kc_depthwise, 8000, 200000, DEPTHWISE},
     {"depthwise.requant", kc_depthwise_requant, 3000, 200000, DEPTHWISE},
+    {"gemm16", kc_gemm16, 3000, 200000, GEMM16},
+    {"conv16", kc_conv16, 2000, 100000, CONV16},
+    {"depthwise16", kc_depthwise16, 4000, 200000, DEPTHWISE16},
+    ONE(add16, 4000, 200000),
+    ONE(mul16, 4000, 200000),
+    ONE(rescale, 4000, 200000),
+    ONE(interpolate, 2000, 50000),
     ONE(add, 6000, 200000),
     ONE(mul, 6000, 200000),
     ONE(maximum, 3000, 50000),

@@ -10,6 +10,7 @@ void eq_kernels_fill_avx2_add(eq_kernels *kernels);
 void eq_kernels_fill_avx2_elementwise(eq_kernels *kernels);
 void eq_kernels_fill_avx2_gemm(eq_kernels *kernels);
 void eq_kernels_fill_avx2_depthwise(eq_kernels *kernels);
+void eq_kernels_fill_avx2_gemm16(eq_kernels *kernels);
 void eq_kernels_fill_avx2_softmax(eq_kernels *kernels);
 void eq_kernels_fill_avx2_pool(eq_kernels *kernels);
 void eq_kernels_fill_avx2_move(eq_kernels *kernels);

@@ -6,6 +6,7 @@ void eq_kernels_fill_avx512vnni(eq_kernels *kernels, uint32_t features)
 {
     eq_kernels_fill_avx512vnni_gemm(kernels);
     eq_kernels_fill_avx512vnni_depthwise(kernels);
+    eq_kernels_fill_avx512vnni_gemm16(kernels);
     eq_kernels_fill_avx512vnni_elementwise(kernels, features);
 }
 #endif

@@ -14,6 +14,7 @@
 
 void eq_kernels_fill_avx512vnni_gemm(eq_kernels *kernels);
 void eq_kernels_fill_avx512vnni_depthwise(eq_kernels *kernels);
+void eq_kernels_fill_avx512vnni_gemm16(eq_kernels *kernels);
 void eq_kernels_fill_avx512vnni_elementwise(eq_kernels *kernels, uint32_t features);
 
 enum { LANES = 16 };

@@ -8,5 +8,6 @@
 
 void eq_kernels_fill_avxvnni_gemm(eq_kernels *kernels);
 void eq_kernels_fill_avxvnni_depthwise(eq_kernels *kernels);
+void eq_kernels_fill_avxvnni_gemm16(eq_kernels *kernels);
 
 #endif
