@@ -35,6 +35,7 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview"
 Preprocessing: TypeAlias = "str | Preprocess | Mapping[str, str | Preprocess]"
 Progress: TypeAlias = "Callable[[str, float], None]"  # what is done now, fraction of the way
 
+ONNX_BEGIN = b"\x08"  # the tag of ModelProto.ir_version, which comes first
 ARITHMETICS = ("exact", "native")
 _REQUANTIZATION = {ARITH_R31: "R31", ARITH_R15: "R15", ARITH_R22: "R22"}
 
@@ -130,13 +131,28 @@ def _import(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int]] | 
     where = path or "these bytes"
     if data[:8] == MAGIC:
         raise FormatError(f"{where}: an .eqm file already")
-    if path.lower().endswith(".onnx"):
-        raise UnsupportedError(f"{where}: ONNX import is not there yet")
-    if data[4:8] != b"TFL3":
-        raise FormatError(f"{where}: not a .tflite file ('TFL3' is missing at byte 4)")
-    from .importers.tflite import import_tflite
+    if data[4:8] == b"TFL3":
+        from .importers.tflite import import_tflite
 
-    return import_tflite(data, path or "<memory>", input_shapes)
+        return import_tflite(data, path or "<memory>", input_shapes)
+    if path.lower().endswith(".onnx") or data[:1] == ONNX_BEGIN:
+        return _import_onnx(data, path, input_shapes)
+    raise FormatError(
+        f"{where}: neither a .tflite file ('TFL3' is missing at byte 4) nor an .onnx file"
+    )
+
+
+def _import_onnx(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int]] | None) -> Graph:
+    from .importers.onnx import import_onnx
+    from .passes.layout import layout
+    from .passes.qdq import absorb_qdq
+
+    graph = layout(import_onnx(data, path or "<memory>", input_shapes))
+    if all(n.op != "DEQUANTIZE" for n in graph.nodes):
+        raise UnsupportedError(
+            f"{path or 'these bytes'} is a float network: calibration is not there yet"
+        )
+    return absorb_qdq(graph)
 
 
 def _check_integer(graph: Graph, where: str) -> None:

@@ -71,6 +71,7 @@ class _Sinking:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.results = graph.results()
         self.consumers = graph.consumers()
         self.nodes: list[Node] = []
         self.views: dict[Tensor, View] = {}
@@ -90,7 +91,7 @@ class _Sinking:
                 rule = RULES.get(node.op)
                 if rule is None or not rule(self, node):
                     self.keep(node)
-        for t in self.graph.outputs:
+        for t in self.results:
             self.real(t)
         self.graph.nodes = self.nodes
 
@@ -118,7 +119,7 @@ class _Sinking:
         """y is transpose(base, perm)."""
         if not moves_ones_only(base.shape, perm):
             self.views[y] = View(base, perm)
-        elif y in self.graph.outputs or y.shape != base.shape:
+        elif y in self.results or y.shape != base.shape:
             self.write(Node("RESHAPE", [base], [y], NoAttrs(), node.name, node.source_index))
         else:
             self.views[y] = View(base, tuple(range(len(perm))))
@@ -220,7 +221,12 @@ def _raise_one(graph: Graph) -> bool:
         if node.op != "TRANSPOSE":
             continue
         x, perm = node.input(0), tuple(node.attrs.perm)
-        if x in producers and _can_rise(graph, x, perm, producers, consumers):
+        states = {s.before for s in graph.states}
+        if (
+            x in producers
+            and not states & set(producers[x].inputs)
+            and _can_rise(graph, x, perm, producers, consumers)
+        ):
             _raise(graph, x, perm, producers[x], consumers[x])
             return True
     return False
@@ -236,14 +242,14 @@ def _can_rise(
     """Whether transpose(t, perm) can be had by transposing inputs only, at no further cost."""
     while t in producers:
         node = producers[t]
-        if t in graph.outputs or any(
+        if t in graph.results() or any(
             n.op != "TRANSPOSE" or n.attrs.perm != perm for n in consumers.get(t, [])
         ):
             if t not in consumers or node.op not in _RISING:
                 return False
             if any(not _leads_there(n, perm, consumers) for n in consumers[t]):
                 return False
-        if node.op not in _RISING or t in graph.outputs or len(node.outputs) != 1:
+        if node.op not in _RISING or t in graph.results() or len(node.outputs) != 1:
             return False
         moving = [x for x in node.inputs if x is not None and not x.is_const and x.elements > 1]
         if len(moving) != 1 or len(moving[0].shape) != len(t.shape):

@@ -74,7 +74,7 @@ def _ends_in_weights(walk: Walk, node: Node) -> bool:
     while pending:
         t = pending.pop()
         seen += 1
-        if t in walk.graph.outputs or seen > 64:
+        if t in walk.results or seen > 64:
             return False
         for n in consumers.get(t, []):
             if n.op == "FULLY_CONNECTED":
