@@ -46,7 +46,6 @@ def simulate(graph: Graph, watch: Sequence[Tensor]) -> Run:
     names = [t.name for t in graph.inputs]
 
     def run(feed: Feed) -> list[Array]:
-        found = session.run(*[feed[name] for name in names])
-        return [np.array(y) for y in ([found] if isinstance(found, np.ndarray) else found)]
+        return [np.array(y) for y in session.run(*[feed[name] for name in names])]
 
     return run
