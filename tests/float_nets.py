@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeq import converter
+from edgeq.converter import Converted
 from edgeq.ir.graph import Array, Graph, Node, Tensor
 from edgeq.ir.ops import Arithmetic, Axis, Conv2D, FullyConnected, NoAttrs, Reduce
 from edgeq.quantize.calibrate import Options, Quantized
@@ -89,13 +91,19 @@ class FloatNet:
         outputs: Sequence[Tensor],
         samples: Sequence[dict[str, Array]] | None = None,
         method: str = "minmax",
+        effort: str = "fast",
     ) -> Quantized:
         given = self.samples() if samples is None else samples
-        options = Options(method=method)
+        options = Options(method=method, effort=effort)
         return quantize_network(self.graph(outputs), given, options, lambda *_: None, len(given))
 
     def analysed(self, quantized: Quantized) -> QuantizationReport:
         return analyse(quantized, simulate)
+
+    def converted(self, quantized: Quantized) -> Converted:
+        """The .eqm file of it."""
+        program = converter._lower(quantized.graph, "native")
+        return converter._write(program, "", lambda *_: None)
 
     def report(self, *outputs: Tensor, **options: Any) -> QuantizationReport:
         return self.analysed(self.quantize(outputs, **options))

@@ -3,11 +3,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
 import numpy as np
 import pytest
 from float_nets import FloatNet
 
 pytest.importorskip("onnxruntime")
+from edgeq.cli.quantization import print_quantization, too_noisy, write_report
+from edgeq.converter import Converted
+from edgeq.errors import ArgumentError
+from edgeq.quantize.calibrate import Repair
 from edgeq.quantize.report import Layer, QuantizationReport
 from edgeq.quantizer import simulate
 
@@ -183,3 +192,106 @@ def test_histograms() -> None:
     assert sum(found.shares) == pytest.approx(1)
     assert max(found.shares) == found.shares[int(-found.first / (found.last - found.first) * 96)]
     assert found.first <= found.low <= 0 < found.high <= found.last
+
+
+# ---- what is shown of it
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[QuantizationReport, Converted]:
+    """A network with one outlier channel and a name that is markup."""
+    net = FloatNet((1, 8, 8, 16))
+    w = net.rng.normal(size=(16, 1, 1, 16)) / 4
+    w[5] *= 60
+    y = net.conv(net.conv(net.x, 16, weights=w, name="loud<b>&/" + 30 * "long/"), 16, name="next")
+    quantized = net.quantize([y])
+    quantized.repairs.append(Repair("more bits", 20.0, 23.0, True))
+    return net.analysed(quantized), net.converted(quantized)
+
+
+def test_table(
+    planted: tuple[QuantizationReport, Converted], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worst first, why, and no line longer than the terminal."""
+    for width in (80, 100, 140):
+        print_quantization(planted[0], width)
+        shown = capsys.readouterr().out
+        assert max(map(len, shown.splitlines())) <= width
+        assert re.search(r"more bits +\+3\.0 dB", shown)
+        rows = [line for line in shown.splitlines() if " CONV_2D " in line]
+        assert len(rows) == 2
+        assert "loud<b>&/" in shown
+        assert "channel 5 reaches" in shown.replace("\n    ", " ")
+    assert any(row.endswith("outlier channel") for row in rows)
+
+
+def test_report_json(planted: tuple[QuantizationReport, Converted], tmp_path: Path) -> None:
+    report, converted = planted
+    write_report(tmp_path / "out.json", report, converted)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [row["name"] for row in found["layers"]] == [row.name for row in report.layers]
+    loud = found["layers"][1]
+    assert loud["weak"] and loud["causes"][0]["name"] == "outlier channel"
+    assert found["repairs"][-1]["gain"] == 3
+    assert found["worst"] == [row.name for row in report.worst()]
+    assert found["costs"]["macs"] == sum(row["macs"] for row in found["layers"]) == 8 * 8 * 512
+    assert found["costs"]["file_bytes"] == len(converted.data)
+    assert max(found["costs"]["live"]) <= found["costs"]["arena_bytes"]
+
+
+class Elements(HTMLParser):
+    """Which elements a page has, and whether all are closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.text: list[str] = []
+        self.links: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.links += [v or "" for k, v in attrs if k in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_report_page(planted: tuple[QuantizationReport, Converted], tmp_path: Path) -> None:
+    """Well formed, whole without any other file, names are text."""
+    report, converted = planted
+    write_report(tmp_path / "out.html", report, converted)
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    found = Elements(page)
+    assert not found.open
+    assert not found.links
+    assert "script" not in found.counts and "url(" not in page and "@import" not in page
+    assert found.counts["svg"] == 2 + len(report.histograms)  # and layers, RAM
+    assert found.counts["circle"] == len(report.layers)
+    text = "".join(found.text)
+    for word in ("loud<b>&/", "outlier channel", "more bits", "+3.0", "next"):
+        assert word in text
+    assert f"{len(converted.data):,}" in text
+
+
+def test_report_name(planted: tuple[QuantizationReport, Converted], tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"\.html or a \.json"):
+        write_report(tmp_path / "out.pdf", *planted)
+
+
+def test_limit(planted: tuple[QuantizationReport, Converted]) -> None:
+    """--min-sqnr: a sentence that names output and layer, or nothing."""
+    report = planted[0]
+    assert too_noisy(report, report.outputs[0].variation - 0.1) == ""
+    sentence = too_noisy(report, report.outputs[0].variation + 0.1)
+    assert "'next:0'" in sentence
+    assert repr(report.worst()[0].name) in sentence

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,6 +32,42 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str] = (), indent:
 
 def _is_number(cell: str) -> bool:
     return cell[:1].isdigit() or cell[:1] == "-" or cell == ""
+
+
+def shortened(names: Sequence[str], width: int) -> list[str]:
+    """Names of at most `width` characters, without the middle of long ones."""
+    head = (width - 3) // 2
+    return [n if len(n) <= width else f"{n[:head]}...{n[head + 3 - width :]}" for n in names]
+
+
+def wrapped(sentence: str, width: int, indent: str = "") -> list[str]:
+    """Lines of at most `width` characters."""
+    return textwrap.wrap(
+        sentence,
+        max(width, 40),
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_on_hyphens=False,
+    )
+
+
+_STYLES = {"bad": "bold red", "soft": "dim", "": ""}
+
+
+def emphasised(lines: Iterable[tuple[str, str]]) -> None:
+    """Prints lines that are "bad", "soft" or "": in colour on a terminal where rich is there."""
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ImportError:
+        console = None
+    else:
+        console = Console() if sys.stdout.isatty() else None
+    for line, emphasis in lines:
+        if console is None:
+            print(line)
+        else:
+            console.print(Text(line, _STYLES[emphasis]), soft_wrap=True)
 
 
 def count(number: float) -> str:

@@ -191,8 +191,7 @@ def _outlier_channel(m: Measured) -> Cause | None:
         "outlier channel",
         f"channel {worst} reaches {float(largest[worst]):.4g}, the median of all "
         f"{len(largest)} channels is {median:.4g}",
-        f"{cure} (--effort high tries it), clip that channel, or keep the tensor in 16 bits "
-        "(--max-16bit)",
+        f"{cure}, clip that channel, or keep the tensor in 16 bits (--max-16bit)",
         bits,
     )
 
@@ -237,12 +236,12 @@ def _long_tail(m: Measured, context: Context) -> Cause | None:
 def _coarse(m: Measured) -> Cause:
     q = m.stored.qparams
     assert q is not None
-    rms = float(np.sqrt(m.signal.sum() / max(m.count, 1)))
+    rms = float(np.sqrt(np.median(m.varying) / max(m.count / len(m.signal), 1)))
     bits = 16 if m.stored.dtype == "int16" else 8
     advice = "keep the tensor in 16 bits (--max-16bit)" if bits == 8 else "look at its inputs"
     return Cause(
         "coarse steps",
-        f"a step of {float(q.scale):.4g} beside a root mean square of {rms:.4g}: {bits} bits are "
-        "few for these values",
+        f"a step of {float(q.scale):.4g} beside {rms:.4g}, the root mean square of what varies in "
+        f"a channel: {bits} bits are few for these values",
         advice,
     )

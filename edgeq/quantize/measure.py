@@ -26,8 +26,8 @@ EFFECT_SAMPLES = 8
 
 @dataclass
 class Measured:
-    """Sums over samples, of each channel (C,): `values` the float network's, `signal` their squares,
-    `total`, `own`, `inherited` squares of errors. `low`, `high`: extremes of the channels.
+    """Sums over samples, of each channel (C,): of the float network's `values`, their squares
+    `signal`, squares of the errors `total`, `own`, `inherited`. `low`, `high`: extremes.
 
     The rest is of all channels together: what own error is made of, `beyond`: how many of `count`
     values lie outside of the range before they are stored. `parts`: of a CONCATENATION, for each
@@ -74,13 +74,17 @@ class Measured:
         return min(decibels(self.signal, self.own), self.typical)
 
     @property
+    def varying(self) -> Float64s:
+        """`signal` about the channels' means."""
+        return self.signal - self.values**2 / max(self.count / len(self.signal), 1)
+
+    @property
     def typical(self) -> float:
         """The median of the channels' dB, of what varies within each; of a CONCATENATION the least
         of its inputs' dB."""
         if self.parts is not None:
             return min(decibels(signal, own) for signal, own, _ in self.parts if signal > 0)
-        mean = self.values / (self.count / len(self.signal))
-        varying = self.signal - self.values * mean
+        varying = self.varying
         known = varying > 1e-9 * self.signal
         if not known.any():
             return decibels(self.signal, self.own)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..format.cost import macs
 from ..ir.graph import Array, Tensor
-from .calibrate import Quantized, Simulate, Tell
+from .calibrate import Quantized, Repair, Simulate, Tell
 from .causes import Cause, Context, causes
 from .measure import Measured, Measurement, decibels
 from .observe import Observed
@@ -93,20 +93,6 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Repair:
-    """What the quantizer did to make the outputs better, and the dB that it gained."""
-
-    name: str
-    layers: tuple[str, ...]
-    before: float
-    after: float
-
-    @property
-    def gain(self) -> float:
-        return self.after - self.before
-
-
-@dataclass(frozen=True)
 class QuantizationReport:
     """`samples`: that calibration saw; `judged`: by which dB were measured. `layers` in the order
     in which they run, inputs first. `score`: mean `variation` of the outputs."""
@@ -135,7 +121,6 @@ def analyse(
     simulate: Simulate,
     tell: Tell | None = None,
     *,
-    repairs: Sequence[Repair] = (),
     examined: int = EXAMINED,
 ) -> QuantizationReport:
     """Measures every layer on the judged samples, and the effect of `examined` of them."""
@@ -157,7 +142,7 @@ def analyse(
         outputs=tuple(_outputs(quantized, measurement.outputs)),
         layers=tuple(layers),
         histograms=tuple(_histograms(ranked, quantized)),
-        repairs=tuple(repairs),
+        repairs=tuple(quantized.repairs),
     )
 
 
