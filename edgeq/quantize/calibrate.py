@@ -157,6 +157,8 @@ class _Quantizer:
         score, decisions = max(tried, key=lambda found: found[0])
         score = self.repair(decisions, score)
         score, widened = self.widen(decisions, score)
+        if widened:  # other repairs may help where activations are no longer the limit
+            score = self.repair(decisions, score)
         graph, tensors = self.assemble(decisions)
         return Quantized(
             self.graph,
@@ -221,17 +223,18 @@ class _Quantizer:
 
     def repair(self, d: Decisions, score: float) -> float:
         """Rounding with and without each repair, on the samples; what does not help goes."""
-        full = self.rounding
+        known, full = self.rounding, Rounding(compensate=True, correct=True)
         steps = [Rounding(), Rounding(correct=True), full]
         if self.options.effort == "high":
             steps.append(replace(full, sweeps=3))
+        self.repairs.clear()
         names = ["", "bias correction", "compensated rounding", "learned rounding"]
         best = Rounding()
         self.rounding = best
         least = self.judge(d)
         for name, rounding in zip(names[1:], steps[1:]):
             self.rounding = rounding
-            reached = score if rounding == full else self.judge(d)
+            reached = score if rounding == known else self.judge(d)
             kept = reached > least
             self.repairs.append(Repair(name, least, reached, kept))
             if kept:

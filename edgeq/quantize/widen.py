@@ -48,22 +48,21 @@ def worth(score: float) -> float:
 
 
 def costs(graph: Graph, scheme: Scheme) -> dict[Group, float]:
-    """Share of the network's work that reads or writes each group."""
+    """Share of the network's work that is done on each group; together 1."""
     found: dict[Group, float] = dict.fromkeys(scheme.groups, 0.0)
-    total = 0.0
     for node in graph.nodes:
         shapes = [t.shape for t in node.inputs if t is not None]
         work = _ELEMENT * sum(t.elements for t in node.outputs)
         if node.op in LAYERS:
             work += macs(node.op, shapes, node.output.shape)
-        total += work
         reads = {scheme.of[t] for t in node.inputs if t is not None and is_float(t)}
         for g in reads:
             found[g] += work / len(reads)
         for t in node.outputs:
             if is_float(t):
                 found[scheme.of[t]] += _ELEMENT * t.elements / 2
-    return {g: min(cost / max(total, 1.0), 1.0) for g, cost in found.items()}
+    total = max(sum(found.values()), 1.0)
+    return {g: cost / total for g, cost in found.items()}
 
 
 def candidates(
@@ -115,10 +114,10 @@ class Search:
         """Takes a choice that is better than the best so far."""
         cost = sum(self.price[g] for g in choice)
         key = frozenset(choice)
-        if cost > self.limit or key in self._seen:
+        if cost > self.limit + 1e-9 or key in self._seen:
             return False
         score = self._seen[key] = self.judge(choice)
-        value = worth(score) - PRICE * min(cost, 1.0)
+        value = worth(score) - PRICE * cost
         if value <= self.value:
             return False
         self.chosen, self.score, self.value = choice, score, value
@@ -127,7 +126,9 @@ class Search:
     def take_back(self) -> None:
         size = len(self.chosen) // 2
         while size >= 1 and self.tries > 0:
-            queue = sorted(self.chosen, key=lambda g: (self.noises[g] / self.price[g], g.name))
+            queue = sorted(
+                self.chosen, key=lambda g: (self.noises[g] / (self.price[g] + 1e-9), g.name)
+            )
             for start in range(0, len(queue), size):
                 if self.tries <= 0:
                     break
