@@ -11,7 +11,6 @@ typedef int16_t weight;
 typedef __m256i vector;
 enum {
     VECTORS = 2,
-    CHUNK = 16,
     ROWS = 2,
     VALUE_OFFSET = 0, /* values are x */
     WEIGHT_MIN = -255,
@@ -40,8 +39,8 @@ INLINE void interleave(__m256i r0, __m256i r1, uint8_t *out)
 /* `count` channels n ... of a pixel, each read by `multiplier` channels of the output. */
 INLINE __m256i load_values(const int8_t *pixel, size_t multiplier, size_t n, size_t count)
 {
-    int8_t values[CHUNK] = {0};
-    if (multiplier == 1 && count == CHUNK)
+    int8_t values[16] = {0};
+    if (multiplier == 1 && count == 16)
         return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(pixel + n)));
     if (multiplier == 1 && count == 8)
         return _mm256_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)(pixel + n)));
@@ -64,7 +63,7 @@ INLINE void fill_columns_of(const size_t height, const size_t multiplier, const 
     for (; columns > 0; columns--, place += (ptrdiff_t)d->dilation) {
         const bool inside = place >= 0 && place < (ptrdiff_t)d->width;
         const size_t at = (size_t)place * depth;
-        for (size_t i = 0; i < height; i += ROWS, out += CHUNK * ROWS * sizeof(int16_t)) {
+        for (size_t i = 0; i < height; i += ROWS, out += 16 * ROWS * sizeof(int16_t)) {
             const int8_t *row0 = inside ? rows[i] : NULL;
             const int8_t *row1 = inside && i + 1 < height ? rows[i + 1] : NULL;
             interleave(row0 ? load_values(row0 + at, multiplier, n, count) : padding,
@@ -76,8 +75,8 @@ INLINE void fill_columns_of(const size_t height, const size_t multiplier, const 
 static TARGET void fill_columns(const eq_depthwise *d, const int8_t *const *rows, ptrdiff_t place,
                                 size_t columns, size_t n, size_t count, uint8_t *out)
 {
-    if (d->kernel_h == 3 && d->multiplier == 1 && count == CHUNK)
-        fill_columns_of(3, 1, CHUNK, d, rows, place, columns, n, out);
+    if (d->kernel_h == 3 && d->multiplier == 1 && count == 16)
+        fill_columns_of(3, 1, 16, d, rows, place, columns, n, out);
     else if (d->kernel_h == 3 && d->multiplier == 1 && count == 8)
         fill_columns_of(3, 1, 8, d, rows, place, columns, n, out);
     else

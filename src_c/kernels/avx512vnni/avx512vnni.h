@@ -68,21 +68,6 @@ INLINE __m512i requant_r31(const __m512i acc[4], const quad_constants *c, __m512
     return _mm512_packs_epi16(p0, p1);
 }
 
-/* 64 bytes before the activation's clamp; zero is y_zero * 2^F + 2^(F-1). */
-INLINE __m512i requant_r15(const __m512i acc[4], const quad_constants *c, __m512i zero,
-                           __m128i fraction)
-{
-    const __m512i t0 = _mm512_packs_epi32(_mm512_srav_epi32(acc[0], c->half[0]),
-                                          _mm512_srav_epi32(acc[1], c->half[1]));
-    const __m512i t1 = _mm512_packs_epi32(_mm512_srav_epi32(acc[2], c->half[2]),
-                                          _mm512_srav_epi32(acc[3], c->half[3]));
-    __m512i u0 = _mm512_mulhrs_epi16(t0, _mm512_packs_epi32(c->factor[0], c->factor[1]));
-    __m512i u1 = _mm512_mulhrs_epi16(t1, _mm512_packs_epi32(c->factor[2], c->factor[3]));
-    u0 = _mm512_sra_epi16(_mm512_adds_epi16(u0, zero), fraction);
-    u1 = _mm512_sra_epi16(_mm512_adds_epi16(u1, zero), fraction);
-    return _mm512_packs_epi16(u0, u1);
-}
-
 typedef uint64_t undecided_mask; /* bit 16 j + i: lane i of vector j */
 
 /* Constants of a layer for all its quads. */
@@ -112,22 +97,33 @@ INLINE __m512i line_at(__m512i acc, __m512i factor, __m512i offset)
                                               _mm512_castsi512_ps(offset)));
 }
 
-/* 64 bytes before the activation's clamp. */
-INLINE __m512i requant_line(const __m512i acc[4], const quad_constants *c)
+/* Two vectors of a path that has no undecided lanes, as int16: an output each, without clamps. With
+ * `line` by factors and offsets, else by multipliers and shifts; then f->offset is y_zero * 2^F +
+ * 2^(F-1). */
+INLINE __m512i finish_pair(const finisher *f, const bool line, __m512i a, __m512i b,
+                           const __m512i factor[2], const __m512i half[2])
 {
-    const __m512i p0 = _mm512_packs_epi32(line_at(acc[0], c->factor[0], c->half[0]),
-                                          line_at(acc[1], c->factor[1], c->half[1]));
-    const __m512i p1 = _mm512_packs_epi32(line_at(acc[2], c->factor[2], c->half[2]),
-                                          line_at(acc[3], c->factor[3], c->half[3]));
-    return _mm512_packs_epi16(p0, p1);
+    if (line)
+        return _mm512_packs_epi32(line_at(a, factor[0], half[0]), line_at(b, factor[1], half[1]));
+    const __m512i t =
+        _mm512_packs_epi32(_mm512_srav_epi32(a, half[0]), _mm512_srav_epi32(b, half[1]));
+    const __m512i u = _mm512_mulhrs_epi16(t, _mm512_packs_epi32(factor[0], factor[1]));
+    return _mm512_sra_epi16(_mm512_adds_epi16(u, f->offset), f->fraction);
 }
 
-/* Of a path that has no undecided lanes. */
+/* Bytes of two such pairs. */
+INLINE __m512i join_halves(const finisher *f, __m512i first, __m512i second)
+{
+    const __m512i y = _mm512_packs_epi16(first, second);
+    return _mm512_min_epi8(_mm512_max_epi8(y, f->low), f->high);
+}
+
+/* A quad of such a path. */
 INLINE __m512i finish_surely(const finisher *f, const bool line, const __m512i acc[4],
                              const quad_constants *c)
 {
-    const __m512i y = line ? requant_line(acc, c) : requant_r15(acc, c, f->offset, f->fraction);
-    return _mm512_min_epi8(_mm512_max_epi8(y, f->low), f->high);
+    return join_halves(f, finish_pair(f, line, acc[0], acc[1], c->factor, c->half),
+                       finish_pair(f, line, acc[2], acc[3], c->factor + 2, c->half + 2));
 }
 
 INLINE __m512i finish_quad(const finisher *f, const __m512i acc[4], const quad_constants *c,
@@ -135,12 +131,10 @@ INLINE __m512i finish_quad(const finisher *f, const __m512i acc[4], const quad_c
 {
     __m512i y;
     *undecided = 0;
-    if (f->path == PATH_LINE)
-        y = requant_line(acc, c);
-    else if (f->path == PATH_R31)
+    if (f->path == PATH_LINE || f->path == PATH_R15)
+        return finish_surely(f, f->path == PATH_LINE, acc, c);
+    if (f->path == PATH_R31)
         y = requant_r31(acc, c, f->offset, false, undecided);
-    else if (f->path == PATH_R15)
-        y = requant_r15(acc, c, f->offset, f->fraction);
     else {
         y = requant_r31(acc, c, f->offset, true, undecided);
         if (f->path == PATH_R31_EXACT)

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Four rows of a column interleaved to a dword a channel for vpdpbusd; 4 pixels of 16 channels. */
+ * Four rows of a column interleaved to a dword a channel for vpdpbusd; a pixel of 64 channels. */
 #include "kernels/avx512vnni/avx512vnni.h"
 
 #if defined(__x86_64__)
 typedef int8_t weight;
 typedef __m512i vector;
 enum {
-    VECTORS = 1,
-    CHUNK = 64,
+    VECTORS = 4,
     ROWS = 4,
     VALUE_OFFSET = 128, /* bytes are x + 128 */
     WEIGHT_MIN = -128,
@@ -20,26 +19,39 @@ INLINE vector load_vector(const void *p)
     return _mm512_load_si512(p);
 }
 
-/* Stores only the groups of 16 that hold one of `count` channels. */
-INLINE void interleave(__m512i r0, __m512i r1, __m512i r2, __m512i r3, size_t count, uint8_t *out)
+INLINE vector load_bytes(const uint8_t *p)
 {
-    const __m512i a = _mm512_unpacklo_epi8(r0, r1), b = _mm512_unpackhi_epi8(r0, r1);
-    const __m512i c = _mm512_unpacklo_epi8(r2, r3), d = _mm512_unpackhi_epi8(r2, r3);
-    _mm512_store_si512(out, _mm512_unpacklo_epi16(a, c));
-    if (count > 16)
-        _mm512_store_si512(out + 64, _mm512_unpackhi_epi16(a, c));
-    if (count > 32)
-        _mm512_store_si512(out + 128, _mm512_unpacklo_epi16(b, d));
-    if (count > 48)
-        _mm512_store_si512(out + 192, _mm512_unpackhi_epi16(b, d));
+    return _mm512_loadu_si512(p);
 }
 
-/* Dwords turned so that the unpacks end in vectors of 16 channels in order. */
+INLINE void store_flipped(const int8_t *x, uint8_t *out)
+{
+    _mm512_storeu_si512(out, _mm512_xor_si512(_mm512_loadu_si512(x), _mm512_set1_epi8(-128)));
+}
+
+/* By lanes of 16 bytes: four dwords of each lane in each vector, as channel_of says. */
+INLINE void interleave(const __m512i r[4], __m512i out[4])
+{
+    const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
+    const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
+    out[0] = _mm512_unpacklo_epi16(a, c);
+    out[1] = _mm512_unpackhi_epi16(a, c);
+    out[2] = _mm512_unpacklo_epi16(b, d);
+    out[3] = _mm512_unpackhi_epi16(b, d);
+}
+
+INLINE void store_column(__m512i r0, __m512i r1, __m512i r2, __m512i r3, uint8_t *out)
+{
+    const __m512i r[4] = {r0, r1, r2, r3};
+    __m512i dwords[4];
+    interleave(r, dwords);
+    for (size_t i = 0; i < 4; i++)
+        _mm512_store_si512(out + 64 * i, dwords[i]);
+}
+
 INLINE __m512i load_values(const int8_t *x, __mmask64 mask)
 {
-    const __m512i turn = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i v = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, x), _mm512_set1_epi8(-128));
-    return _mm512_permutexvar_epi32(turn, v);
+    return _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, x), _mm512_set1_epi8(-128));
 }
 
 /* multiplier > 1: channel n + i of the output reads channel (n + i) / multiplier. */
@@ -60,11 +72,11 @@ static TARGET void fill_any_columns(const eq_depthwise *d, const int8_t *const *
 
     for (; columns > 0; columns--, place += (ptrdiff_t)d->dilation) {
         const bool inside = place >= 0 && place < (ptrdiff_t)d->width;
-        for (size_t i = 0; i < d->kernel_h; i += ROWS, out += CHUNK * ROWS) {
+        for (size_t i = 0; i < d->kernel_h; i += ROWS, out += 256) {
             __m512i r[ROWS];
             for (size_t k = 0; k < ROWS; k++) {
                 const int8_t *row = inside && i + k < d->kernel_h ? rows[i + k] : NULL;
-                int8_t values[CHUNK];
+                int8_t values[64];
                 r[k] = padding;
                 if (row == NULL)
                     continue;
@@ -76,7 +88,7 @@ static TARGET void fill_any_columns(const eq_depthwise *d, const int8_t *const *
                     r[k] = load_values(values, mask);
                 }
             }
-            interleave(r[0], r[1], r[2], r[3], count, out);
+            store_column(r[0], r[1], r[2], r[3], out);
         }
     }
 }
@@ -99,19 +111,20 @@ static TARGET void fill_columns(const eq_depthwise *d, const int8_t *const *rows
     const __m512i add2 = rows[2] ? _mm512_setzero_si512() : outside;
     const size_t depth = d->channels;
 
-    for (; place < end && place < 0; place++, out += CHUNK * ROWS)
-        interleave(padding, padding, padding, padding, count, out);
+    for (; place < end && place < 0; place++, out += 256)
+        store_column(padding, padding, padding, padding, out);
     const ptrdiff_t inside = end < width ? end : width;
     const size_t at = (size_t)place * depth + n;
     const int8_t *r1 = rows[1] + at, *r0 = rows[0] ? rows[0] + at : r1;
     const int8_t *r2 = rows[2] ? rows[2] + at : r1;
-    for (; place < inside; place++, out += CHUNK * ROWS, r0 += depth, r1 += depth, r2 += depth)
-        interleave(_mm512_add_epi8(load_values(r0, mask0), add0), load_values(r1, mask),
-                   _mm512_add_epi8(load_values(r2, mask2), add2), padding, count, out);
-    for (; place < end; place++, out += CHUNK * ROWS)
-        interleave(padding, padding, padding, padding, count, out);
+    for (; place < inside; place++, out += 256, r0 += depth, r1 += depth, r2 += depth)
+        store_column(_mm512_add_epi8(load_values(r0, mask0), add0), load_values(r1, mask),
+                     _mm512_add_epi8(load_values(r2, mask2), add2), padding, out);
+    for (; place < end; place++, out += 256)
+        store_column(padding, padding, padding, padding, out);
 }
 
+#define NARROW_GROUPS
 #include "kernels/x86/depthwise.h"
 
 void eq_kernels_fill_avx512vnni_depthwise(eq_kernels *kernels)

@@ -2,16 +2,15 @@
  *
  * depthwise of the x86 folders, around what the including file defines:
  *
- *     vector, VECTORS, LANES   a group is VECTORS vectors of int32 accumulators, a quad of
- *                 accumulators 4 / VECTORS pixels of a group
- *     CHUNK       channels whose columns are interleaved together, a multiple of the group's
+ *     vector, VECTORS, LANES   a group is VECTORS vectors of int32 accumulators, 2 or 4
  *     ROWS        rows of the window that a dot product takes together
  *     weight, WEIGHT_MIN, WEIGHT_MAX, VALUE_OFFSET (value = x + VALUE_OFFSET)
  *     fill_columns(d, rows, place, columns, n, count, out)
  *                 the values of `columns` columns of the window, ROWS rows interleaved, for `count`
- *                 channels from n on: [columns][row groups][CHUNK][ROWS]. The first lies at `place`
+ *                 channels from n on: [columns][row groups][GROUP][ROWS]. The first lies at `place`
  *                 in its row, which may be outside, the others d->dilation further
- *     load_vector, dot, finish_quad, rows_in_order, store_rows, decide, load_constants
+ *     load_vector, dot, finish_quad, finish_pair, join_halves, rows_in_order, store_rows,
+ *     decide, load_constants
  *
  * Weights are packed [set][kernel_w][row group][vector][lane][ROWS]. */
 #ifndef EQ_KERNELS_X86_DEPTHWISE_H
@@ -22,10 +21,9 @@
 enum {
     BLOCK = 16, /* output pixels whose columns are interleaved at a time */
     GROUP = VECTORS * LANES,
-    PIXELS = 4 / VECTORS, /* of a quad */
+    PIXELS = 4, /* computed together */
     VECTOR_BYTES = LANES * 4,
-    GROUP_MASK = (1 << GROUP) - 1,
-    CHUNK_BYTES = CHUNK * 4 /* of a row group's columns: a dword a channel */
+    COLUMN_BYTES = GROUP * 4 /* of a row group's columns: a dword a channel */
 };
 
 static size_t row_groups(const eq_depthwise *d)
@@ -40,6 +38,16 @@ static bool shares_columns(const eq_depthwise *d)
 }
 
 /* ---- packing */
+
+#ifdef NARROW_GROUPS
+static size_t group_width(const eq_depthwise *d, size_t left);
+#else
+static size_t group_width(const eq_depthwise *d, size_t left)
+{
+    (void)d, (void)left;
+    return GROUP;
+}
+#endif
 
 static size_t set_size(const eq_depthwise *d)
 {
@@ -118,10 +126,11 @@ static void pack_depthwise_group(const eq_depthwise *d, size_t first, size_t set
     const eq_channel_params *p = &d->params;
     int32_t *constants = (int32_t *)(void *)packed;
     weight *weights = (weight *)(void *)(constants + GROUP * CONSTANTS);
+    const size_t width = group_width(d, d->channels - first);
 
     for (size_t j = 0; j < VECTORS; j++)
         for (size_t lane = 0; lane < LANES; lane++) {
-            const size_t n = first + channel_of(VECTORS, j, lane);
+            const size_t n = first + channel_of(VECTORS, j, lane) % width;
             uint32_t bias = 0;
             if (n < d->channels) {
                 int32_t sum = 0;
@@ -158,12 +167,26 @@ static size_t depthwise_pack(const eq_depthwise *d, void *packed)
     return offset + groups * size;
 }
 
+/* Makes a compiler load again what it loaded through the pointer before. It would carry weights,
+ * constants and columns from pixel to pixel in more registers than there are: in spills. */
+#define FORGET(pointer) __asm__("" : "+r"(pointer))
+
+#ifdef NARROW_GROUPS
+#include "kernels/x86/narrow.h"
+#endif
+
 /* ---- running */
 
 static size_t depthwise_scratch(const eq_depthwise *d)
 {
     const size_t columns = shares_columns(d) ? (BLOCK - 1) * d->stride + d->kernel_w : d->kernel_w;
-    return columns * row_groups(d) * CHUNK_BYTES;
+    const size_t bytes = columns * row_groups(d) * COLUMN_BYTES;
+#ifdef NARROW_GROUPS
+    const size_t narrow = narrow_scratch(d);
+    return narrow > bytes ? narrow : bytes;
+#else
+    return bytes;
+#endif
 }
 
 /* What the pixels of a group are computed from. */
@@ -177,111 +200,111 @@ typedef struct group_job {
     int32_t path;
 } group_job;
 
-/* A quad has PIXELS parts: pixels of one group, or groups of one pixel. Part i reads columns at[i]
- * and weights w[i]. */
-INLINE void add_products(vector acc[4], size_t products, const uint8_t *const at[PIXELS],
-                         const uint8_t *const w[PIXELS])
+/* Sums of PIXELS pixels of a vector of channels; they share its weights and, with a stride that is
+ * a constant for the compiler, the columns that their windows have in common. */
+INLINE void sum_vector(const size_t count, const size_t products, const size_t sets,
+                       const size_t stride, const uint8_t *columns, const uint8_t *w, vector bias,
+                       vector acc[PIXELS])
 {
+#pragma GCC unroll 4
+    for (size_t i = 0; i < count; i++)
+        acc[i] = bias;
+    for (size_t s = 0; s < sets; s++)
 #pragma GCC unroll 6
-    for (size_t k = 0; k < products; k++)
+        for (size_t k = 0; k < products; k++, w += VECTORS * VECTOR_BYTES) {
+            const vector weights = load_vector(w);
 #pragma GCC unroll 4
-        for (size_t j = 0; j < VECTORS; j++)
-#pragma GCC unroll 4
-            for (size_t i = 0; i < PIXELS; i++)
-                acc[i * VECTORS + j] = dot(acc[i * VECTORS + j],
-                                           load_vector(at[i] + k * CHUNK_BYTES + j * VECTOR_BYTES),
-                                           load_vector(w[i] + (k * VECTORS + j) * VECTOR_BYTES));
+            for (size_t i = 0; i < count; i++)
+                acc[i] = dot(acc[i], load_vector(columns + i * stride + k * COLUMN_BYTES), weights);
+        }
 }
 
-/* Parts i < some of a quad of sums to rows of y that lie y_step apart. */
-INLINE void finish_parts(const finisher *f, const quad_constants *c, const vector acc[4],
-                         size_t some, const group_job *job, int8_t *y, size_t y_step,
-                         size_t channel_step)
+/* `count` pixels' outputs, of which `some` are there. What lies behind them is computed from
+ * whatever is there, and not stored. */
+INLINE void run_sure(const size_t count, const size_t products, const size_t sets,
+                     const size_t stride, const bool line, const group_job *job, const finisher *f,
+                     const uint8_t *columns, size_t some, int8_t *y)
 {
-    undecided_mask undecided;
-    const vector out = rows_in_order(VECTORS, finish_quad(f, acc, c, &undecided));
-    store_rows(VECTORS, some, job->count, out, y, y_step);
-    if (undecided == 0)
-        return;
-    int32_t sums[4 * LANES];
-    for (size_t i = 0; i < 4; i++)
-        memcpy(sums + i * LANES, &acc[i], VECTOR_BYTES);
-    for (size_t i = 0; i < some; i++)
-        decide(undecided >> (i * GROUP) & GROUP_MASK, VECTORS, 1, job->p,
-               job->channel + i * channel_step, job->count, sums + i * GROUP, y + i * y_step, 0);
+    const uint8_t *w = (const uint8_t *)(job->constants + GROUP * CONSTANTS);
+    vector halves[PIXELS][2];
+#pragma GCC unroll 2
+    for (size_t j = 0; j < VECTORS; j += 2) {
+        const int32_t *at = job->constants + j * CONSTANTS * LANES;
+        FORGET(columns);
+        FORGET(w);
+        FORGET(at);
+        vector a[PIXELS], b[PIXELS];
+        sum_vector(count, products, sets, stride, columns + j * VECTOR_BYTES, w + j * VECTOR_BYTES,
+                   load_vector(at + BIAS * LANES), a);
+        sum_vector(count, products, sets, stride, columns + (j + 1) * VECTOR_BYTES,
+                   w + (j + 1) * VECTOR_BYTES, load_vector(at + (CONSTANTS + BIAS) * LANES), b);
+        const vector factor[2] = {load_vector(at + FACTOR * LANES),
+                                  load_vector(at + (CONSTANTS + FACTOR) * LANES)};
+        const vector half[2] = {load_vector(at + HALF * LANES),
+                                load_vector(at + (CONSTANTS + HALF) * LANES)};
+#pragma GCC unroll 4
+        for (size_t i = 0; i < count; i++)
+            halves[i][j / 2] = finish_pair(f, line, a[i], b[i], factor, half);
+    }
+#pragma GCC unroll 4
+    for (size_t i = 0; i < count; i += 4 / VECTORS) {
+        const size_t next = i + 1 < count ? i + 1 : i;
+        const vector out =
+            join_halves(f, halves[i][0], VECTORS == 4 ? halves[i][1] : halves[next][0]);
+        if (i < some)
+            store_rows(VECTORS, some - i < 4 / VECTORS ? some - i : 4 / VECTORS, job->count,
+                       rows_in_order(VECTORS, out), y + i * job->y_stride, job->y_stride);
+    }
 }
 
-/* PIXELS pixels of a group share its weights and, with a stride that is a constant for the
- * compiler, the columns that their windows have in common. What lies behind the last pixel is
- * computed from whatever is there, and not stored. */
+/* The same by paths that may be undecided: sums go through memory. */
+INLINE void run_unsure(const size_t products, const size_t sets, const size_t stride,
+                       const group_job *job, const finisher *f, const uint8_t *columns, size_t some,
+                       int8_t *y)
+{
+    const uint8_t *w = (const uint8_t *)(job->constants + GROUP * CONSTANTS);
+    const quad_constants c = load_constants(VECTORS, job->constants);
+    int32_t sums[PIXELS * GROUP];
+#pragma GCC unroll 4
+    for (size_t j = 0; j < VECTORS; j++) {
+        const int32_t *at = job->constants + j * CONSTANTS * LANES;
+        vector acc[PIXELS];
+        FORGET(columns);
+        FORGET(w);
+        sum_vector(PIXELS, products, sets, stride, columns + j * VECTOR_BYTES, w + j * VECTOR_BYTES,
+                   load_vector(at + BIAS * LANES), acc);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < PIXELS; i++)
+            memcpy(sums + i * GROUP + j * LANES, &acc[i], VECTOR_BYTES);
+    }
+    for (size_t i = 0; i < some; i += 4 / VECTORS) {
+        const size_t rows = some - i < 4 / VECTORS ? some - i : 4 / VECTORS;
+        undecided_mask undecided;
+        vector acc[4];
+        memcpy(acc, sums + i * GROUP, sizeof acc);
+        const vector out = rows_in_order(VECTORS, finish_quad(f, acc, &c, &undecided));
+        store_rows(VECTORS, rows, job->count, out, y + i * job->y_stride, job->y_stride);
+        if (undecided != 0)
+            decide(undecided, VECTORS, rows, job->p, job->channel, job->count, sums + i * GROUP,
+                   y + i * job->y_stride, job->y_stride);
+    }
+}
+
 INLINE void run_group(const size_t products, const size_t sets, const size_t stride,
                       const group_job *job, size_t pixels, int8_t *y)
 {
-    const quad_constants c = load_constants(VECTORS, job->constants);
     const finisher f = make_finisher(job->path, job->p);
     const uint8_t *columns = job->columns;
 
-    for (size_t p = 0; p < pixels; p += PIXELS, y += PIXELS * job->y_stride) {
-        const uint8_t *w = (const uint8_t *)(job->constants + GROUP * CONSTANTS);
-        vector acc[4];
-#pragma GCC unroll 4
-        for (size_t i = 0; i < 4; i++)
-            acc[i] = load_vector(job->constants + (i % VECTORS * CONSTANTS + BIAS) * LANES);
-        for (size_t s = 0; s < sets; s++)
-#pragma GCC unroll 6
-            for (size_t k = 0; k < products; k++)
-#pragma GCC unroll 4
-                for (size_t j = 0; j < VECTORS; j++, w += VECTOR_BYTES) {
-                    const uint8_t *at = columns + k * CHUNK_BYTES + j * VECTOR_BYTES;
-                    const vector weights = load_vector(w);
-#pragma GCC unroll 4
-                    for (size_t i = 0; i < PIXELS; i++)
-                        acc[i * VECTORS + j] =
-                            dot(acc[i * VECTORS + j], load_vector(at + i * stride), weights);
-                }
-        columns += PIXELS * stride;
-        finish_parts(&f, &c, acc, pixels - p < PIXELS ? pixels - p : PIXELS, job, y, job->y_stride,
-                     0);
-    }
-}
-
-/* A whole chunk for the pixels that do not fill a quad: PIXELS groups, `size` bytes apart, at once.
- * A chunk is PIXELS groups. */
-INLINE void run_groups(const size_t products, const size_t sets, const group_job *job, size_t size,
-                       size_t pixels, int8_t *y)
-{
-    const finisher f = make_finisher(job->path, job->p);
-    quad_constants c;
-    const uint8_t *columns = job->columns, *group = (const uint8_t *)job->constants;
-#pragma GCC unroll 4
-    for (size_t i = 0; i < PIXELS; i++) {
-        const quad_constants one =
-            load_constants(VECTORS, (const int32_t *)(const void *)(group + i * size));
-#pragma GCC unroll 4
-        for (size_t j = 0; j < VECTORS; j++) {
-            c.factor[i * VECTORS + j] = one.factor[j];
-            c.half[i * VECTORS + j] = one.half[j];
-        }
-    }
-    for (size_t p = 0; p < pixels; p++, y += job->y_stride, columns += job->stride) {
-        const uint8_t *at[PIXELS], *w[PIXELS];
-        vector acc[4];
-#pragma GCC unroll 4
-        for (size_t i = 0; i < PIXELS; i++) {
-            const int32_t *constants = (const int32_t *)(const void *)(group + i * size);
-            at[i] = columns + i * GROUP * 4;
-#pragma GCC unroll 4
-            for (size_t j = 0; j < VECTORS; j++)
-                acc[i * VECTORS + j] = load_vector(constants + (j * CONSTANTS + BIAS) * LANES);
-        }
-        for (size_t s = 0; s < sets; s++) {
-#pragma GCC unroll 4
-            for (size_t i = 0; i < PIXELS; i++)
-                w[i] = group + i * size + GROUP * CONSTANTS * sizeof(int32_t)
-                       + s * products * GROUP * ROWS * sizeof(weight);
-            add_products(acc, products, at, w);
-        }
-        finish_parts(&f, &c, acc, PIXELS, job, y, GROUP, GROUP);
+    for (size_t p = 0; p < pixels;
+         p += PIXELS, columns += PIXELS * stride, y += PIXELS * job->y_stride) {
+        const size_t some = pixels - p < PIXELS ? pixels - p : PIXELS;
+        if (!is_sure(f.path))
+            run_unsure(products, sets, stride, job, &f, columns, some, y);
+        else if (f.path == PATH_R15)
+            run_sure(PIXELS, products, sets, stride, false, job, &f, columns, some, y);
+        else
+            run_sure(PIXELS, products, sets, stride, true, job, &f, columns, some, y);
     }
 }
 
@@ -290,81 +313,69 @@ enum { COLUMN_3 = (3 + ROWS - 1) / ROWS, PRODUCTS_3 = 3 * COLUMN_3 };
 
 static TARGET void run_pixels(const group_job *job, size_t pixels, int8_t *y)
 {
-    const bool usual = job->products == PRODUCTS_3 && job->sets == 1;
-    if (usual && job->stride == COLUMN_3 * CHUNK_BYTES)
-        run_group(PRODUCTS_3, 1, COLUMN_3 * CHUNK_BYTES, job, pixels, y);
-    else if (usual && job->stride == 2 * COLUMN_3 * CHUNK_BYTES)
-        run_group(PRODUCTS_3, 1, 2 * COLUMN_3 * CHUNK_BYTES, job, pixels, y);
+    const bool usual = job->products == PRODUCTS_3;
+    /* with 32 registers compilers do worse by a constant 1 */
+    const bool one = job->sets == 1 && LANES == 8;
+    if (usual && one && job->stride == COLUMN_3 * COLUMN_BYTES) {
+        run_group(PRODUCTS_3, 1, COLUMN_3 * COLUMN_BYTES, job, pixels, y);
+        return;
+    }
+    if (usual && job->stride == COLUMN_3 * COLUMN_BYTES)
+        run_group(PRODUCTS_3, job->sets, COLUMN_3 * COLUMN_BYTES, job, pixels, y);
+    else if (usual && job->stride == 2 * COLUMN_3 * COLUMN_BYTES)
+        run_group(PRODUCTS_3, job->sets, 2 * COLUMN_3 * COLUMN_BYTES, job, pixels, y);
     else
         run_group(job->products, job->sets, job->stride, job, pixels, y);
 }
 
-static TARGET void run_rest(const group_job *job, size_t size, size_t pixels, int8_t *y)
-{
-    if (job->products == PRODUCTS_3 && job->sets == 1)
-        run_groups(PRODUCTS_3, 1, job, size, pixels, y);
-    else
-        run_groups(job->products, job->sets, job, size, pixels, y);
-}
-
 /* `pixels` outputs of channels n ... n + count from their columns. */
-static TARGET void run_chunk(const eq_depthwise *d, size_t pixels, size_t n, size_t count,
-                             const uint8_t *columns, int8_t *y)
+static TARGET void run_columns(const eq_depthwise *d, size_t pixels, size_t n, size_t count,
+                               const uint8_t *columns, int8_t *y)
 {
     const packed_header *header = d->packed;
     const size_t sets = (size_t)header->sets, size = depthwise_group_size(d, sets);
     const size_t groups = (d->channels + GROUP - 1) / GROUP;
-    const uint8_t *used = (const uint8_t *)(header + 1) + n / GROUP, *paths = used + groups;
+    const uint8_t *used = (const uint8_t *)(header + 1) + n / GROUP;
     const uint8_t *group = (const uint8_t *)header + groups_offset(groups) + n / GROUP * size;
-    group_job job = {
+    const group_job job = {
         .p = &d->params,
-        .stride = (shares_columns(d) ? d->stride : 0) * row_groups(d) * CHUNK_BYTES,
+        .columns = columns,
+        .stride = (shares_columns(d) ? d->stride : 0) * row_groups(d) * COLUMN_BYTES,
         .products = d->kernel_w * row_groups(d),
-        .sets = sets,
+        .sets = used[0], /* a constant 1 keeps compilers from hoisting what they then spill */
+        .constants = (const int32_t *)(const void *)group,
+        .channel = n,
+        .count = count,
         .y_stride = d->channels,
-        .path = paths[0],
+        .path = used[groups],
     };
-    size_t rest = count == CHUNK && CHUNK == PIXELS * GROUP ? pixels % PIXELS : 0;
-    for (size_t i = 1; rest > 0 && i < PIXELS; i++)
-        if (paths[i] != paths[0])
-            rest = 0; /* groups that are not requantized alike */
-    if (rest > 0) {
-        const size_t done = pixels - rest;
-        job.columns = columns + done * job.stride;
-        job.constants = (const int32_t *)(const void *)group;
-        job.channel = n;
-        job.count = GROUP;
-        run_rest(&job, size, rest, y + done * d->channels);
-    }
-    for (size_t c = 0; c < count; c += GROUP, group += size, columns += GROUP * 4) {
-        job.path = *paths++;
-        job.sets = *used++; /* a constant 1 keeps compilers from hoisting what they then spill */
-        job.columns = columns;
-        job.constants = (const int32_t *)(const void *)group;
-        job.channel = n + c;
-        job.count = count - c < GROUP ? count - c : GROUP;
-        run_pixels(&job, pixels - rest, y + c);
-    }
+    run_pixels(&job, pixels, y);
 }
 
 static TARGET void depthwise(const eq_depthwise *d, size_t pixels, const int8_t *const *rows,
                              ptrdiff_t left, int8_t *y, void *scratch)
 {
-    const size_t size = row_groups(d) * CHUNK_BYTES, step = d->stride;
+    const size_t size = row_groups(d) * COLUMN_BYTES, step = d->stride;
     const bool shares = shares_columns(d);
     const size_t block = shares ? BLOCK : 1;
     uint8_t *columns = scratch;
 
-    for (size_t n = 0; n < d->channels; n += CHUNK) {
-        const size_t count = d->channels - n < CHUNK ? d->channels - n : CHUNK;
+    for (size_t n = 0; n < d->channels; n += GROUP) {
+        const size_t count = d->channels - n < GROUP ? d->channels - n : GROUP;
         size_t ready = 0;
+#ifdef NARROW_GROUPS
+        if (group_width(d, count) < GROUP) {
+            depthwise_narrow(d, pixels, rows, left, n, y, scratch);
+            return;
+        }
+#endif
         for (size_t p = 0, some; p < pixels; p += some) {
             some = pixels - p < block ? pixels - p : block;
             const size_t needed = (some - 1) * step + d->kernel_w;
             const ptrdiff_t at = left + (ptrdiff_t)(p * step);
             fill_columns(d, rows, at + (ptrdiff_t)(ready * d->dilation), needed - ready, n, count,
                          columns + ready * size);
-            run_chunk(d, some, n, count, columns, y + p * d->channels + n);
+            run_columns(d, some, n, count, columns, y + p * d->channels + n);
             ready = shares && needed > some * step ? needed - some * step : 0;
             if (ready > 0)
                 memmove(columns, columns + some * step * size, ready * size);

@@ -24,6 +24,12 @@ enum {
     PATH_R15
 };
 
+/* Paths that need no second look at a sum. */
+static inline bool is_sure(int32_t path)
+{
+    return path == PATH_LINE || path == PATH_R15;
+}
+
 typedef struct packed_header {
     int32_t path;     /* of groups that have no line */
     int32_t row_sums; /* gemm: the weights have a zero point: sums of the inputs are needed */

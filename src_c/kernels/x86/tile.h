@@ -30,12 +30,6 @@ typedef struct sink {
     bool requantize;
 } sink;
 
-/* Paths that need no second look at a sum. */
-static bool is_sure(int32_t path)
-{
-    return path == PATH_LINE || path == PATH_R15;
-}
-
 /* Rows of sums to bytes, a quad at a time. */
 INLINE void finish_tile(const size_t vectors, const size_t rows, const bool line,
                         vector acc[MAX_ROWS][MAX_VECTORS], const int32_t *constants, const sink *to,

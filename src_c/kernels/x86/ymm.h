@@ -111,43 +111,39 @@ INLINE __m256i requant_r31(const __m256i acc[4], const quad_constants *c, __m256
     return _mm256_packs_epi16(p0, p1);
 }
 
-/* 32 bytes before the activation's clamp; zero is y_zero * 2^F + 2^(F-1). */
-INLINE __m256i requant_r15(const __m256i acc[4], const quad_constants *c, __m256i zero,
-                           __m128i fraction)
-{
-    const __m256i t0 = _mm256_packs_epi32(_mm256_srav_epi32(acc[0], c->half[0]),
-                                          _mm256_srav_epi32(acc[1], c->half[1]));
-    const __m256i t1 = _mm256_packs_epi32(_mm256_srav_epi32(acc[2], c->half[2]),
-                                          _mm256_srav_epi32(acc[3], c->half[3]));
-    __m256i u0 = _mm256_mulhrs_epi16(t0, _mm256_packs_epi32(c->factor[0], c->factor[1]));
-    __m256i u1 = _mm256_mulhrs_epi16(t1, _mm256_packs_epi32(c->factor[2], c->factor[3]));
-    u0 = _mm256_sra_epi16(_mm256_adds_epi16(u0, zero), fraction);
-    u1 = _mm256_sra_epi16(_mm256_adds_epi16(u1, zero), fraction);
-    return _mm256_packs_epi16(u0, u1);
-}
-
 INLINE __m256i line_at(__m256i acc, __m256i factor, __m256i offset)
 {
     return _mm256_cvtps_epi32(_mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), _mm256_castsi256_ps(factor),
                                               _mm256_castsi256_ps(offset)));
 }
 
-/* 32 bytes before the activation's clamp. */
-INLINE __m256i requant_line(const __m256i acc[4], const quad_constants *c)
+/* Two vectors of a path that has no undecided lanes, as int16: an output each, without clamps. With
+ * `line` by factors and offsets, else by multipliers and shifts; then f->offset is y_zero * 2^F +
+ * 2^(F-1). */
+INLINE __m256i finish_pair(const finisher *f, const bool line, __m256i a, __m256i b,
+                           const __m256i factor[2], const __m256i half[2])
 {
-    const __m256i p0 = _mm256_packs_epi32(line_at(acc[0], c->factor[0], c->half[0]),
-                                          line_at(acc[1], c->factor[1], c->half[1]));
-    const __m256i p1 = _mm256_packs_epi32(line_at(acc[2], c->factor[2], c->half[2]),
-                                          line_at(acc[3], c->factor[3], c->half[3]));
-    return _mm256_packs_epi16(p0, p1);
+    if (line)
+        return _mm256_packs_epi32(line_at(a, factor[0], half[0]), line_at(b, factor[1], half[1]));
+    const __m256i t =
+        _mm256_packs_epi32(_mm256_srav_epi32(a, half[0]), _mm256_srav_epi32(b, half[1]));
+    const __m256i u = _mm256_mulhrs_epi16(t, _mm256_packs_epi32(factor[0], factor[1]));
+    return _mm256_sra_epi16(_mm256_adds_epi16(u, f->offset), f->fraction);
 }
 
-/* Of a path that has no undecided lanes. */
+/* Bytes of two such pairs. */
+INLINE __m256i join_halves(const finisher *f, __m256i first, __m256i second)
+{
+    const __m256i y = _mm256_packs_epi16(first, second);
+    return _mm256_min_epi8(_mm256_max_epi8(y, f->low), f->high);
+}
+
+/* A quad of such a path. */
 INLINE __m256i finish_surely(const finisher *f, const bool line, const __m256i acc[4],
                              const quad_constants *c)
 {
-    const __m256i y = line ? requant_line(acc, c) : requant_r15(acc, c, f->offset, f->fraction);
-    return _mm256_min_epi8(_mm256_max_epi8(y, f->low), f->high);
+    return join_halves(f, finish_pair(f, line, acc[0], acc[1], c->factor, c->half),
+                       finish_pair(f, line, acc[2], acc[3], c->factor + 2, c->half + 2));
 }
 
 INLINE __m256i finish_quad(const finisher *f, const __m256i acc[4], const quad_constants *c,
@@ -155,12 +151,10 @@ INLINE __m256i finish_quad(const finisher *f, const __m256i acc[4], const quad_c
 {
     __m256i y;
     *undecided = 0;
-    if (f->path == PATH_LINE)
-        y = requant_line(acc, c);
-    else if (f->path == PATH_R31)
+    if (f->path == PATH_LINE || f->path == PATH_R15)
+        return finish_surely(f, f->path == PATH_LINE, acc, c);
+    if (f->path == PATH_R31)
         y = requant_r31(acc, c, _mm256_castsi256_ps(f->offset), false, undecided);
-    else if (f->path == PATH_R15)
-        y = requant_r15(acc, c, f->offset, f->fraction);
     else {
         y = requant_r31(acc, c, _mm256_castsi256_ps(f->offset), true, undecided);
         if (f->path == PATH_R31_EXACT)
@@ -224,6 +218,8 @@ INLINE void store_rows(size_t vectors, size_t rows, size_t count, __m256i y, int
             store_half(out + 2 * stride, high, false);
         if (rows > 3)
             store_half(out + 3 * stride, high, true);
+    } else if (count == 32 && vectors == 4) {
+        store_ymm(out, y);
     } else if (count == 16 && vectors == 2) {
         _mm_storeu_si128((__m128i *)(void *)out, _mm256_castsi256_si128(y));
         if (rows > 1)
