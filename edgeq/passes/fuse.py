@@ -18,6 +18,7 @@ _CLAMPING = (
     "ADD",
     "SUB",
     "MUL",
+    "DIV",
     "AVERAGE_POOL_2D",
     "MAX_POOL_2D",
 )
@@ -45,11 +46,12 @@ def fuse(graph: Graph) -> Graph:
 
 
 def _fuse_pad(graph: Graph, pad: Node, consumers: Consumers) -> None:
-    """Padding by the zero point contributes nothing to a sum, like a convolution's own padding."""
+    """Padding by the zero point, in float by 0, adds nothing to a sum, as a convolution's own."""
     x, y, a = pad.input(0), pad.output, pad.attrs
-    if len(x.shape) != 4 or y in graph.results() or not same_meaning(x, y) or x.qparams is None:
+    if len(x.shape) != 4 or y in graph.results() or not same_meaning(x, y) or not _is_number(x):
         return
-    if a.value != x.qparams.zero_point or a.before[0] or a.after[0] or a.before[3] or a.after[3]:
+    zero = 0 if x.qparams is None else x.qparams.zero_point
+    if a.value != zero or a.before[0] or a.after[0] or a.before[3] or a.after[3]:
         return
     users = consumers.get(y, [])
     if not users or not all(_takes_padding(n, pad) for n in users):
@@ -62,6 +64,10 @@ def _fuse_pad(graph: Graph, pad: Node, consumers: Consumers) -> None:
             pad_top=n.attrs.pad_top + a.before[1],
             pad_left=n.attrs.pad_left + a.before[2],
         )
+
+
+def _is_number(t: Tensor) -> bool:
+    return t.qparams is not None or t.dtype == "float32"
 
 
 def _takes_padding(conv: Node, pad: Node) -> bool:
@@ -90,6 +96,8 @@ def _fuse_relu(
     bounds z + round(bound / s), limited to int8. The fused form has the same bounds: both divide in
     float32 and round half away from zero, and low <= z <= high, so the order of the two comparisons
     does not matter. The producer's own clamp to [-128, 127] is implied by them.
+
+    In float there is nothing to show.
     """
     x, y = relu.input(0), relu.output
     producer = producers.get(x)
@@ -97,7 +105,9 @@ def _fuse_relu(
         return False
     if x in graph.results() or consumers[x] != [relu] or not same_meaning(x, y):
         return False
-    if y.qparams is None or y.qparams.per_channel or y.qparams.scale < _MIN_SCALE:
+    if not _is_number(y):
+        return False
+    if y.qparams is not None and (y.qparams.per_channel or y.qparams.scale < _MIN_SCALE):
         return False
     producer.attrs = replace(producer.attrs, activation=relu.op)
     producer.outputs = [y]
