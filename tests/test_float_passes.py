@@ -36,7 +36,6 @@ from edgeq.ir.ops import (
 )
 from edgeq.passes import float_nodes, run_float_passes, run_passes
 from edgeq.passes.affine import fold_affine
-from edgeq.passes.clean import merge_transposes
 from edgeq.passes.forms import canonical
 from edgeq.passes.fuse import fuse
 from edgeq.passes.norm import norm
@@ -608,7 +607,7 @@ def test_single_packs(b: Builder) -> None:
     assert ops(new) == ["LOG_SOFTMAX"]
 
 
-# ---- activations, padding, transposes
+# ---- activations, padding
 
 
 @pytest.mark.parametrize("relu", ["RELU", "RELU6", "RELU_N1_TO_1"])
@@ -630,13 +629,15 @@ def test_padding_is_fused(value: float, b: Builder) -> None:
     assert ops(new) == (["PAD", "CONV_2D"] if value else ["CONV_2D"])
 
 
-def test_transposes_are_merged(b: Builder) -> None:
-    x = b.input(1, 2, 3, 4)
-    t = b.op("TRANSPOSE", [x], (1, 4, 2, 3), Transpose((0, 3, 1, 2)))
-    u = b.op("TRANSPOSE", [t], (1, 3, 4, 2), Transpose((0, 3, 1, 2)))
-    same = b.op("TRANSPOSE", [t], (1, 2, 3, 4), Transpose((0, 2, 3, 1)))
-    new = apply(b.output(b.named("TANH", u), b.named("TANH", same)), merge_transposes)
-    assert ops(new) == ["TRANSPOSE", "TANH", "TANH"]
+def test_channels_first(b: Builder) -> None:
+    """A network whose tensors are channels first between its layers: nothing of it is left, and
+    numbers for channels go into weights."""
+    first, last = Transpose((0, 3, 1, 2)), Transpose((0, 2, 3, 1))
+    t = b.op("TRANSPOSE", [b.conv(b.input(*PIXELS))], (1, 4, 6, 5), first)
+    t = b.pair("ADD", b.pair("MUL", t, b.const(4, 1, 1)), b.const(1, 4, 1, 1))
+    t = b.op("PAD", [silu(b, t)], (1, 4, 8, 7), Pad((0, 0, 1, 1), (0, 0, 1, 1)))
+    y = b.conv(b.op("TRANSPOSE", [t], (1, 8, 7, 4), last), 4, 3, 0)
+    assert ops(apply(b.output(y), run_float_passes)) == ["CONV_2D", "UNARY", "CONV_2D"]
 
 
 # ---- the sequence

@@ -83,7 +83,7 @@ LEFT = {
     "litert/norm": {"LAYER_NORM": 1},
     "pyopen-wakeword/embedding_model": {"CONV_2D": 20, "UNARY": 19, "MAX_POOL_2D": 5},
     "ultraface/version-slim-320_without_postprocessing": {"CONV_2D": 23, "DEPTHWISE_CONV_2D": 19},
-    "yolox/yolox_nano_dynamic_range_quantize": {"UNARY": 104, "LOGISTIC": 6, "ADD": 7},
+    "yolox/yolox_nano_dynamic_range_quantize": {"UNARY": 104, "TRANSPOSE": 1, "PAD": 1},
 }
 
 

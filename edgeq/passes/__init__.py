@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from ..ir.graph import Graph
 from .affine import fold_affine
-from .clean import clean, merge_transposes
+from .clean import clean
 from .edges import absorb_edges, float_nodes
 from .fold import fold
 from .forms import canonical
 from .fuse import fuse
+from .layout import layout
 from .legalise import legalise
 from .norm import norm
 from .outputs import check_storable, own_outputs
@@ -33,15 +34,15 @@ def run_passes(graph: Graph) -> Graph:
     return graph
 
 
-# What stands before the comment sees the source's layout, what stands behind it NHWC. fold_affine
-# goes before unary, which would take single numbers that can be weights; norm behind it, which
-# looks at the functions that unary finds.
+# layout comes early: behind it, what there is a number of for each channel fits the last dimension.
+# fold_affine goes before unary, which would take single numbers that can be weights; norm behind
+# it: it asks for functions, which unary finds.
 _FLOAT_SEQUENCE = (
     fold,
     clean,
     canonical,
-    # layout: channels last, transposes pushed through and cancelled
-    merge_transposes,
+    layout,
+    clean,
     fold_affine,
     unary,
     norm,

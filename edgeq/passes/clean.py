@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..ir.graph import Graph, Node, Tensor
-from ..ir.ops import NoAttrs, Transpose
+from ..ir.ops import NoAttrs
 from .fold import remove_dead
 
 
@@ -31,18 +31,6 @@ def clean(graph: Graph) -> Graph:
     remove_dead(graph)
     graph.verify()
     return graph
-
-
-def merge_transposes(graph: Graph) -> Graph:
-    """TRANSPOSE reads no TRANSPOSE; two that undo each other are none."""
-    producers: dict[Tensor, Node] = {}
-    for node in graph.nodes:
-        before = producers.get(node.input(0)) if node.op == "TRANSPOSE" else None
-        if before is not None and before.op == "TRANSPOSE":
-            node.inputs = list(before.inputs)
-            node.attrs = Transpose(tuple(before.attrs.perm[p] for p in node.attrs.perm))
-        producers.update((t, node) for t in node.outputs)
-    return clean(graph)
 
 
 def same_meaning(a: Tensor, b: Tensor) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..ir.graph import Array, Graph, Node, QParams, Tensor
+from ..ir.graph import Array, Graph, Node, QParams, Quantized, Tensor
 from ..ir.ops import NoAttrs, Transpose
 from .fold import remove_dead
 
@@ -59,11 +59,17 @@ def transposed(shape: Sequence[int], perm: Sequence[int]) -> tuple[int, ...]:
 def constant_transposed(t: Tensor, perm: Sequence[int]) -> Tensor:
     """Constant t with its axes in the order of `perm`."""
     assert t.data is not None
-    q = t.qparams
-    if q is not None and q.per_channel:
-        q = QParams(q.scales, q.zero_points, list(perm).index(q.axis))
+
+    def turned(q: QParams) -> QParams:
+        return replace(q, axis=list(perm).index(q.axis)) if q.per_channel else q
+
     data = np.ascontiguousarray(t.data.transpose(perm))
-    return replace(t, shape=data.shape, data=data, qparams=q)
+    q, origin = t.qparams, t.origin
+    if origin is not None:
+        stored = np.ascontiguousarray(origin.data.transpose(perm))
+        origin = Quantized(stored, turned(origin.qparams))
+    q = None if q is None else turned(q)
+    return replace(t, shape=data.shape, data=data, qparams=q, origin=origin)
 
 
 class _Sinking:
