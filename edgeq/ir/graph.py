@@ -141,6 +141,11 @@ class Graph:
     `input_dtypes` and `output_dtypes` are parallel to `inputs` and `outputs`: what the caller hands
     in or gets, which may differ from the tensor's source_dtype. float32 and uint8 ports of an int8
     tensor have its scale, uint8 ones its zero point + 128. A port's name is its tensor's.
+
+    `norm_statistics`: what training saw of a tensor: mean and variance of each channel of its last
+    axis, before the activation that its op has fused. Known of the input of a batch norm (its
+    running mean and variance); whoever folds the batch norm into the op before it moves them to the
+    result: beta and gamma^2. They are advice on calibration data; entries may get lost.
     """
 
     nodes: list[Node]
@@ -152,6 +157,7 @@ class Graph:
     input_dtypes: list[str] = field(default_factory=list)
     output_dtypes: list[str] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    norm_statistics: dict[Tensor, tuple[Array, Array]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.input_dtypes = self.input_dtypes or [t.source_dtype for t in self.inputs]
@@ -178,6 +184,7 @@ class Graph:
             input_dtypes=list(self.input_dtypes),
             output_dtypes=list(self.output_dtypes),
             states=[replace(s, before=new[s.before], after=new[s.after]) for s in self.states],
+            norm_statistics={new[t]: s for t, s in self.norm_statistics.items() if t in new},
         )
 
     def tensors(self) -> Iterator[Tensor]:
