@@ -10,13 +10,13 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import ArgumentError, FormatError, UnsupportedError
+from .errors import ArgumentError, FormatError
 from .format.cost import macs
 from .format.golden import SEEDS
 from .format.spec import ARITH_R15, ARITH_R22, ARITH_R31
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from typing_extensions import TypeAlias
 
     from .data.preprocess import Preprocess
+    from .data.samples import Where
     from .format.program import Picture, Port, Program
     from .ir.graph import Graph
+    from .quantize.calibrate import Options
+    from .quantizer import Calibrated
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview"
 Preprocessing: TypeAlias = "str | Preprocess | Mapping[str, str | Preprocess]"
@@ -66,10 +69,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Converted:
-    """The bytes of an .eqm file, and the report on them."""
+    """The bytes of an .eqm file, and the report on them.
+
+    `calibrated`: of a float network, what was decided and why (quantize.calibrate.Quantized).
+    """
 
     data: bytes
     report: Report
+    calibrated: Calibrated | None = None
 
     def __repr__(self) -> str:
         return f"<edgeq.Converted {self.report}>"
@@ -80,17 +87,28 @@ def convert(
     out: str | os.PathLike[str] | None = None,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    arithmetic: str = "exact",
+    arithmetic: str | None = None,
+    calibrate: Where | None = None,
+    samples: int | None = None,
     preprocess: Preprocessing | None = None,
+    method: str = "auto",
+    effort: str = "default",
+    max_16bit: float = 1.0,
     progress: Progress | None = None,
 ) -> Converted:
-    """Converts a quantized .tflite file, given by path or as bytes, to an .eqm file.
+    """Converts a .tflite or .onnx file, given by path or as bytes, to an .eqm file.
+
+    A float network is calibrated first, with at most `samples` of what `calibrate` is: a folder of
+    pictures, .npy, .npz or .wav files, a Python file, arrays or an iterable of them
+    (edgeq.data.samples.open_samples), or ``"none"``: inputs are invented. `method`: how ranges are
+    found, ``"auto"`` or one of quantize.ranges.METHODS. `effort`: ``"fast"``, ``"default"`` or
+    ``"high"``. `max_16bit`: the largest share of the work that may have int16 activations.
 
     `out`: also write it there; a file of that name is replaced when the new one is complete, and
     left alone if the conversion fails. `input_shapes`: shapes by input name, for inputs with sizes
-    that the file leaves open. `arithmetic`: ``"exact"`` computes what the source network's own
-    reference kernels compute, ``"native"`` requantizes layers with weights by R15 of
-    docs/NUMERICS.md, which vector units do faster; single outputs then differ by a step.
+    that the file leaves open. `arithmetic` of a quantized network: ``"exact"`` computes what the
+    source network's own reference kernels compute, ``"native"`` requantizes layers with weights by
+    R15 of docs/NUMERICS.md, which vector units do faster; single outputs then differ by a step.
     `preprocess`: what the network wants of pictures, ``"tf,crop=0.875"`` (edgeq.Preprocess); the
     file carries it, and ``Session.run_image`` and ``eq_preprocess_rgb`` do it. A mapping where
     several inputs take pictures: by the name of the input.
@@ -101,20 +119,36 @@ def convert(
     for a damaged file or another kind of file; ArgumentError; DependencyError; OSError.
     """
     tell = progress or (lambda step, fraction: None)
-    if arithmetic not in ARITHMETICS:
+    from .passes import float_nodes
+    from .quantize.calibrate import Options
+
+    if arithmetic not in (None, *ARITHMETICS):
         raise ArgumentError(f"arithmetic must be 'exact' or 'native', not {arithmetic!r}")
+    options = Options(method, effort, max_16bit)
     tell("reading", 0.0)
     data, path = _read(source)
     if path and out is not None and os.path.exists(out) and os.path.samefile(path, out):
         raise ArgumentError(f"{os.fspath(out)}: the output is the source itself")
     graph = _import(data, path, input_shapes)
-    _check_integer(graph, path or "these bytes")
-    tell("rewriting", 0.2)
-    program = _lower(graph, arithmetic)
+    calibrated = None
+    if float_nodes(graph):
+        where = path or "these bytes"
+        calibrated = _calibrate(graph, where, calibrate, samples, preprocess, options, tell)
+        graph, arithmetic = calibrated.quantized.graph, "native"
+    elif calibrate is not None:
+        raise ArgumentError(
+            f"{path or 'these bytes'}: the network is quantized already; leave calibration out"
+        )
+    tell("rewriting", 0.55)
+    program = _lower(graph, arithmetic or "exact")
+    if calibrated is not None:
+        program.notes += [*calibrated.notes, *map(str, calibrated.findings)]
     _add_pictures(program, preprocess)
-    program.metadata = _metadata(program, data, arithmetic)
-    tell("planning memory", 0.4)
+    program.metadata = _metadata(program, data, arithmetic or "exact")
+    tell("planning memory", 0.6)
     converted = _write(program, path, tell)
+    if calibrated is not None:
+        converted = replace(converted, calibrated=calibrated)
     if out is not None:
         write_file(out, converted.data)
     tell("done", 1.0)
@@ -147,23 +181,31 @@ def _import_onnx(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int
     from .passes.layout import layout
     from .passes.qdq import absorb_qdq
 
-    graph = layout(import_onnx(data, path or "<memory>", input_shapes))
+    graph = import_onnx(data, path or "<memory>", input_shapes)
     if all(n.op != "DEQUANTIZE" for n in graph.nodes):
-        raise UnsupportedError(
-            f"{path or 'these bytes'} is a float network: calibration is not there yet"
+        return graph
+    return absorb_qdq(layout(graph))
+
+
+def _calibrate(
+    graph: Graph,
+    name: str,
+    samples: Where | None,
+    limit: int | None,
+    preprocess: Preprocessing | None,
+    options: Options,
+    tell: Progress,
+) -> Calibrated:
+    from .quantizer import calibrate
+
+    if samples is None:
+        raise ArgumentError(
+            f"{name}: its operators compute on float32; give calibration data: "
+            "--calibrate FOLDER_OR_FILE, or --calibrate none to go without"
         )
-    return absorb_qdq(graph)
-
-
-def _check_integer(graph: Graph, where: str) -> None:
-    from .passes import float_nodes
-
-    found = len(float_nodes(graph))
-    if found:
-        raise UnsupportedError(
-            f"{where}: {found} of its {len(graph.nodes)} operators compute on float32, and edgeq"
-            " does not calibrate float networks yet; quantize it first"
-        )
+    if isinstance(preprocess, Mapping):
+        raise ArgumentError("preprocess: calibration takes one for all pictures")
+    return calibrate(graph, samples, limit, preprocess, options, tell)
 
 
 def _lower(graph: Graph, arithmetic: str) -> Program:

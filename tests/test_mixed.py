@@ -215,8 +215,8 @@ EXPECTED = {
 @mixes
 @pytest.mark.parametrize("op", FUNCTIONS)
 def test_function(op: str, x_dtype: str, y_dtype: str) -> None:
-    """Of every input. A line over h = 128 inputs is off by h^2 / 8 times the second derivative, which
-    is below 1, and by h / 4 times the bend of HARD_SWISH at 3 and -3, which is 1/2.
+    """Of every input. A line over h = 128 inputs is off by h^2 / 8 times the second derivative,
+    which is below 1, and by h / 4 times the bend of HARD_SWISH at 3 and -3, which is 1/2.
     """
     rng = np.random.default_rng(9)
     low, high = limits(x_dtype)

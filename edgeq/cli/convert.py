@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convert a quantized .tflite file to an .eqm file.
+"""Convert a .tflite or .onnx file to an .eqm file; a float network is quantized.
 
 examples:
   edgeq convert model.tflite                      writes model.eqm beside it
   edgeq convert model.tflite -o board/model.eqm
+  edgeq convert float.onnx --calibrate photos/ --preprocess imagenet,fit=crop
+  edgeq convert float.onnx --calibrate samples.py --samples 200 --report quality.html
+  edgeq convert float.tflite --calibrate features.npz --min-sqnr 20
   edgeq convert model.tflite --input-shape image=1,224,224,3
   edgeq convert model.tflite --arithmetic native
   edgeq convert model.tflite --preprocess tf,crop=0.875
@@ -41,16 +44,23 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ..converter import ARITHMETICS, Progress, Report
+from ..converter import ARITHMETICS, Progress, Report, write_file
 from ..converter import convert as convert_file
 from ..difference import Difference, differences
+from ..errors import ArgumentError
 from ..format.golden import SEEDS
+from ..quantize.calibrate import EFFORTS
+from ..quantize.ranges import METHODS
+from ..quantize.report import QuantizationReport, analyse
+from ..quantizer import simulate
+from ..report.quantization import as_json
 from . import text
+from .quantization import check_report_path, print_quantization, too_noisy, write_report
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("model", metavar="IN", help="a .tflite file")
+    parser.add_argument("model", metavar="IN", help="a .tflite or .onnx file")
     parser.add_argument("-o", "--output", metavar="OUT", help="[IN with the ending .eqm]")
     parser.add_argument(
         "--input-shape",
@@ -64,8 +74,42 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--arithmetic",
         choices=ARITHMETICS,
         default="exact",
-        help="exact: the bytes of the source's reference kernels; native: a rounding that vector "
-        "units do faster [exact]",
+        help="of a quantized network: exact: the bytes of the source's reference kernels; native: "
+        "a rounding that vector units do faster [exact]",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        help="of a float network: a folder of pictures, .npy, .npz or .wav files, one such file, a "
+        "Python file with samples(), or none",
+    )
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="calibrate with N samples, evenly spread [all]"
+    )
+    parser.add_argument(
+        "--method", choices=("auto", *METHODS), default="auto", help="how ranges are found [auto]"
+    )
+    parser.add_argument(
+        "--effort",
+        choices=EFFORTS,
+        default="default",
+        help="fast: one pass over the data; high: learned rounding and a longer search [default]",
+    )
+    parser.add_argument(
+        "--max-16bit",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="of the work, with int16 activations where 8 bits lose too much; 0: none [1]",
+    )
+    parser.add_argument(
+        "--report", metavar="OUT.html", type=Path, help="what was lost where, as .html or .json"
+    )
+    parser.add_argument(
+        "--min-sqnr",
+        type=float,
+        metavar="DB",
+        help="exit with 2 and write nothing if an output is noisier on the calibration data",
     )
     parser.add_argument(
         "--preprocess",
@@ -90,22 +134,43 @@ def run(options: argparse.Namespace) -> int:
     """Converts, writes, and reports."""
     out = Path(options.output or Path(options.model).with_suffix(".eqm"))
     shapes = dict(options.input_shape)
+    if options.report is not None:
+        check_report_path(options.report)
+    quality: QuantizationReport | None = None
     with _progress(not options.json) as progress:
         converted = convert_file(
             options.model,
-            out,
+            None,
             input_shapes=shapes,
             arithmetic=options.arithmetic,
+            calibrate=options.calibrate,
+            samples=options.samples,
             preprocess=options.preprocess,
+            method=options.method,
+            effort=options.effort,
+            max_16bit=options.max_16bit,
             progress=progress,
         )
+        if converted.calibrated is not None:
+            quality = analyse(converted.calibrated.quantized, simulate, progress)
+    _check_source(options.model, out)
+    if quality is not None and options.min_sqnr is not None:
+        sentence = too_noisy(quality, options.min_sqnr)
+        if sentence:
+            print(f"edgeq: {options.model}: {sentence}; nothing was written", file=sys.stderr)
+            return 2
+    write_file(out, converted.data)
+    if quality is not None and options.report is not None:
+        write_report(options.report, quality, converted)
     found: list[Difference] = []
-    if options.arithmetic != "exact":
+    if options.arithmetic != "exact" and quality is None:
         exact = convert_file(options.model, input_shapes=shapes)
         found = differences(exact.data, converted.data)
     if options.json:
         report = {"output": str(out), **dataclasses.asdict(converted.report)}
-        if options.arithmetic != "exact":
+        if quality is not None:
+            report["quantization"] = as_json(quality)
+        if options.arithmetic != "exact" and quality is None:
             report["against_exact"] = {
                 "seeds": list(SEEDS),
                 "outputs": [dataclasses.asdict(d) for d in found],
@@ -113,9 +178,17 @@ def run(options: argparse.Namespace) -> int:
         text.print_json(report)
         return 0
     print(_table(converted.report, out))
+    if quality is not None:
+        print()
+        print_quantization(quality)
     if found:
         print("\n" + _against_exact(found))
     return 0
+
+
+def _check_source(model: str, out: Path) -> None:
+    if out.exists() and out.samefile(model):
+        raise ArgumentError(f"{out}: the output is the source itself")
 
 
 def _against_exact(found: Sequence[Difference]) -> str:
