@@ -58,6 +58,9 @@ from . import text
 from .quantization import check_report_path, print_quantization, too_noisy, write_report
 
 
+BRIEFLY = 4  # samples by which layers are measured for the terminal
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument("model", metavar="IN", help="a .tflite or .onnx file")
@@ -152,7 +155,9 @@ def run(options: argparse.Namespace) -> int:
             progress=progress,
         )
         if converted.calibrated is not None:
-            quality = analyse(converted.calibrated.quantized, simulate, progress)
+            whole = options.report is not None or options.json or options.effort == "high"
+            how = {} if whole else {"examined": 0, "samples": BRIEFLY}
+            quality = analyse(converted.calibrated.quantized, simulate, progress, **how)
     _check_source(options.model, out)
     if quality is not None and options.min_sqnr is not None:
         sentence = too_noisy(quality, options.min_sqnr)

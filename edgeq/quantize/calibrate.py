@@ -21,7 +21,7 @@ from .observe import LAYERS, Statistics
 from .quality import variation_sqnr
 from .ranges import METHODS, Range, qparams
 from .scheme import FIXED, FIXED_RANGES, Group, Scheme, is_float, union
-from .weights import LayerWeights, quantize_weights
+from .weights import LayerWeights, bias_binds, quantize_weights
 from .widen import TRIES, Search, Widened, candidates, costs
 
 Feed = Mapping[str, Array]
@@ -30,6 +30,7 @@ Simulate = Callable[[Graph, Sequence[Tensor]], Run]
 Tell = Callable[[str, float], None]
 
 JUDGED = 16  # samples by which alternatives are compared
+SEARCHED = 6  # of them, where there are many alternatives
 WORTH = 0.2  # dB that a repair of the whole network must gain
 EFFORTS = ("fast", "default", "high")
 
@@ -149,7 +150,7 @@ class _Quantizer:
         self.judged = Judged()
         self.repairs: list[Repair] = []
         self.rounding = Rounding(compensate=True, correct=True)
-        self._weights: dict[tuple[Node, Rounding, int], tuple[float, LayerWeights]] = {}
+        self._weights: dict[tuple[Node, Rounding, tuple[float, int]], LayerWeights] = {}
 
     def run(self, samples: Iterable[Feed], expected: int | None) -> Quantized:
         self.observe(samples, expected)
@@ -244,10 +245,12 @@ class _Quantizer:
 
     def weights(self, node: Node, input_scale: float, input_bits: int) -> LayerWeights:
         """Cached: they depend on the input's scale only where the bias asks for it."""
-        key = (node, self.rounding, input_bits)
-        if key not in self._weights or input_scale < self._weights[key][0]:
-            r = self.rounding
-            found = quantize_weights(
+        r = self.rounding
+        key = (node, r, (input_scale, input_bits))
+        if not bias_binds(node, input_scale, input_bits):
+            key = (node, r, (0.0, 0))
+        if key not in self._weights:
+            self._weights[key] = quantize_weights(
                 node,
                 self.statistics.layers[node],
                 input_scale,
@@ -256,8 +259,7 @@ class _Quantizer:
                 correct=r.correct,
                 sweeps=r.sweeps,
             )
-            self._weights[key] = (input_scale, found)
-        return self._weights[key][1]
+        return self._weights[key]
 
     # ---- 16 bits
 
@@ -266,17 +268,21 @@ class _Quantizer:
         if self.options.effort == "fast" or self.options.max_16bit <= 0:
             return score, []
         whole = self.ranges("minmax")
+        high = self.options.effort == "high"
+        few = slice(None) if high else slice(None, None, max(1, JUDGED // SEARCHED))
         search = Search(
             candidates(self.scheme, self.statistics, d.ranges),
             costs(self.graph, self.scheme),
-            lambda chosen: self.judge(self.widened(d, chosen, whole)),
+            lambda chosen: self.judge(self.widened(d, chosen, whole), few),
             self.options.max_16bit,
             TRIES[self.options.effort],
         )
-        listed = search.run(score)
+        listed = search.run(self.judge(d, few))
+        if not listed:
+            return score, listed
         wide = self.widened(d, search.chosen, whole)
         d.ranges, d.bits = wide.ranges, wide.bits
-        return search.score, listed
+        return self.judge(d), listed
 
     @staticmethod
     def widened(d: Decisions, chosen: list[Group], whole: dict[Group, Range]) -> Decisions:
@@ -291,11 +297,13 @@ class _Quantizer:
         bits = {t: d.bits.get(g, 8) for t, g in of.items()}
         return assemble(self.graph, scales, bits, self.weights)
 
-    def judge(self, d: Decisions) -> float:
+    def judge(self, d: Decisions, which: slice = slice(None)) -> float:
+        """Score on the judged samples, or on some of them."""
         run = self.simulate(self.assemble(d)[0], [])
-        found = [run(feed) for feed in self.judged.feeds]
+        found = [run(feed) for feed in self.judged.feeds[which]]
+        expected = self.judged.outputs[which]
         parts = [
-            variation_sqnr([o[i] for o in self.judged.outputs], [o[i] for o in found])
-            for i in range(len(self.judged.outputs[0]))
+            variation_sqnr([o[i] for o in expected], [o[i] for o in found])
+            for i in range(len(expected[0]))
         ]
         return float(np.mean(parts))

@@ -144,7 +144,10 @@ class Measured:
 class Measurement:
     """A quantized network and its float original, ready to be compared tensor by tensor."""
 
-    def __init__(self, quantized: Quantized, simulate: Simulate) -> None:
+    def __init__(
+        self, quantized: Quantized, simulate: Simulate, samples: int | None = None
+    ) -> None:
+        self.samples = samples
         self.quantized = quantized
         graph, tensors = quantized.source, quantized.tensors
         rows: list[tuple[Node | None, Tensor]] = [(None, t) for t in graph.inputs]
@@ -158,7 +161,7 @@ class Measurement:
 
     def measure(self, tell: Tell) -> list[Measured]:
         """Inputs of the network, then nodes in their order, each over the judged samples."""
-        feeds = self.quantized.judged.feeds
+        feeds = self.quantized.judged.feeds[: self.samples]
         for i, feed in enumerate(feeds):
             tell("measuring layers", i / len(feeds))
             reference, values, ideal = self._sample(feed)

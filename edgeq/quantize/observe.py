@@ -19,7 +19,7 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 
 BINS = 1 << 16
-SAMPLED = 1 << 15  # elements of a tensor that a sample adds to the histogram, about
+SAMPLED = 1 << 13  # elements of a tensor that a sample adds to the histogram, about
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 MAX_WINDOW = 2304  # weights of a channel up to which second moments are kept
 MAX_MOMENTS = 16 << 20  # numbers in all second moments together

@@ -122,10 +122,12 @@ def analyse(
     tell: Tell | None = None,
     *,
     examined: int = EXAMINED,
+    samples: int | None = None,
 ) -> QuantizationReport:
-    """Measures every layer on the judged samples, and the effect of `examined` of them."""
+    """Measures every layer on the judged samples, at most `samples` of them, and the effect of
+    `examined` layers."""
     say = tell or (lambda *_: None)
-    measurement = Measurement(quantized, simulate)
+    measurement = Measurement(quantized, simulate, samples)
     measured = measurement.measure(say)
     ranked = sorted(measured, key=lambda m: m.quality)
     chosen = [m for m in ranked if m.own.sum() > 0][:examined]
@@ -136,7 +138,7 @@ def analyse(
     return QuantizationReport(
         network=quantized.source.name,
         samples=quantized.statistics.samples,
-        judged=len(quantized.judged.feeds),
+        judged=len(measurement.outputs),
         method=quantized.decisions.method,
         score=quantized.score,
         outputs=tuple(_outputs(quantized, measurement.outputs)),
@@ -194,7 +196,7 @@ def _outputs(quantized: Quantized, found: Sequence[Sequence[Array]]) -> list[Out
     outputs = [t for t in quantized.source.outputs if not t.is_const]
     made = []
     for i, t in enumerate(outputs):
-        a = [o[i] for o in quantized.judged.outputs]
+        a = [o[i] for o in quantized.judged.outputs[: len(found)]]
         b = [o[i] for o in found]
         made.append(Output(t.name, sqnr(np.stack(a), np.stack(b)), variation_sqnr(a, b)))
     return made

@@ -63,15 +63,12 @@ def quantize_weights(
     assert w is not None
     rows = channel_rows(node, w)
     bias = _bias(node)
-    largest = np.abs(rows).max(1)
-    if bias is not None:  # |bias| / (input_scale * scale) must stay below the limit
-        limit = input_scale * _BIAS_LIMITS[input_bits]
-        largest = np.maximum(largest, 127 * np.abs(bias) / limit)
+    largest = np.maximum(np.abs(rows).max(1), _least(bias, input_scale, input_bits))
     scales = np.maximum(largest / 127, 1e-12).astype(np.float32)
-    steps = rows / scales.astype(np.float64)[:, None]
+    steps: Float64s = rows / scales.astype(np.float64)[:, None]
     covariance = moments.covariance() if moments is not None and compensate else None
     if covariance is None or node.op == "TRANSPOSE_CONV":
-        integers = np.clip(np.round(steps), -127, 127)
+        integers: Float64s = np.clip(np.round(steps), -127, 127)
     elif node.op == "DEPTHWISE_CONV_2D":
         covariance = np.repeat(covariance, node.attrs.multiplier, axis=0)
         integers = _compensate_each(steps, covariance)
@@ -97,6 +94,22 @@ def quantize_weights(
 def _bias(node: Node) -> Float64s | None:
     t = node.inputs[2] if len(node.inputs) > 2 else None
     return None if t is None or t.data is None else np.asarray(t.data, np.float64).reshape(-1)
+
+
+def bias_binds(node: Node, input_scale: float, input_bits: int) -> bool:
+    """Whether the bias asks for larger scales than the weights do: only then does it matter what
+    the input's scale is."""
+    w = node.input(1).data
+    assert w is not None
+    largest = np.abs(channel_rows(node, w)).max(1)
+    return bool((_least(_bias(node), input_scale, input_bits) > largest).any())
+
+
+def _least(bias: Float64s | None, input_scale: float, input_bits: int) -> Float64s:
+    """|bias| / (input_scale * scale) must stay below the limit: 127 of the scale at least."""
+    if bias is None:
+        return np.zeros(1, np.float64)
+    return np.asarray(127 * np.abs(bias) / (input_scale * _BIAS_LIMITS[input_bits]))
 
 
 def _transposed_shift(node: Node, error: Float64s, mean: Float64s) -> Float64s:
