@@ -213,6 +213,16 @@ def test_fully_connected(keep: bool, hybrid: bool, rng: Rng) -> None:
         np.testing.assert_allclose(weights.data, stored * np.float32(0.02), rtol=1e-6)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("fused", ["NONE", "RELU6"])
+def test_fully_connected_of_two_tensors(bias: bool, fused: str, rng: Rng) -> None:
+    m = Model()
+    x, w = m.input(values(rng, 2, 3, 8)), m.input(values(rng, 5, 8))
+    operands = [x, w, m.const(values(rng, 5)) if bias else None]
+    options = {"fused_activation_function": fused, "keep_num_dims": True}
+    m.check(m.op("FULLY_CONNECTED", operands, (2, 3, 5), **options))
+
+
 @pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 def test_pools(kind: str, padding: str, rng: Rng) -> None:

@@ -181,9 +181,21 @@ def test_affine_behind(kind: str, b: Builder) -> None:
     assert new.nodes[0].inputs[2] is not None
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_scale_behind_a_relu(sign: float, b: Builder) -> None:
+    """What is not below zero may be scaled before it is clamped, unless the sign changes."""
+    y = b.named("RELU", b.conv(b.input(*PIXELS)))
+    scale = b.const(4, low=0.5)
+    assert scale.data is not None
+    scale.data = scale.data * np.float32(sign)
+    new = apply(b.output(b.pair("MUL", y, scale)), fuse, fold_affine)
+    assert ops(new) == (["CONV_2D"] if sign > 0 else ["CONV_2D", "MUL"])
+    assert new.nodes[0].attrs.activation == "RELU"
+
+
 def test_affine_behind_is_left(b: Builder) -> None:
     """With an activation between, another reader, an output, other constants."""
-    with_activation, _ = layer(b, "CONV_2D", "RELU")
+    with_activation, _ = layer(b, "CONV_2D", "RELU6")
     y1 = b.pair("MUL", with_activation, b.const(4))
     read_twice, _ = layer(b, "CONV_2D")
     y2 = b.pair("MUL", read_twice, b.const(4))
@@ -596,6 +608,27 @@ def test_copies_that_broadcast(b: Builder) -> None:
         "MUL",
         "MUL",
     ]
+
+
+def test_reshapes_behind_functions(b: Builder) -> None:
+    """As convolutions of one dimension leave them, between layers and what belongs to them."""
+    t = b.op("RESHAPE", [b.conv(b.input(1, 1, 9, 4), 6, 1, 0)], (9, 6))
+    t = b.pair("ADD", b.const(1, 6), b.pair("MUL", t, b.const(6)))
+    t = b.op("RESHAPE", [silu(b, b.named("RELU", t))], (1, 1, 9, 6))
+    new = apply(b.output(b.conv(t, 2, 1, 0)), run_float_passes)
+    assert ops(new) == ["CONV_2D", "UNARY", "CONV_2D"]
+    assert new.nodes[0].attrs.activation == "RELU"
+
+
+def test_reshapes_that_stay(b: Builder) -> None:
+    """Read by others, an output, of another last dimension."""
+    x = b.input(2, 6)
+    twice, out = b.op("RESHAPE", [x], (3, 4)), b.op("RESHAPE", [x], (12,))
+    other = b.op("RESHAPE", [b.each("sin", x)], (4, 3))
+    y = [b.pair("ADD", twice, b.const(4)), b.op("LOG_SOFTMAX", [twice], (3, 4))]
+    y += [out, b.each("abs", out), b.pair("MUL", other, b.const(3))]
+    graph = b.output(*y)
+    assert ops(apply(graph, canonical)) == ops(graph)
 
 
 def test_single_packs(b: Builder) -> None:

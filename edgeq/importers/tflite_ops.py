@@ -18,6 +18,7 @@ from ..ir.ops import (
     DepthwiseConv2D,
     FullyConnected,
     LeakyRelu,
+    MatMul,
     NoAttrs,
     Pool,
     Reduce,
@@ -266,6 +267,9 @@ def _fully_connected(op: OpContext) -> None:
         if x.shape[-1] != depth:
             raise op.wrong(f"weights {w.shape} do not fit to x {x.shape}")
         shape = (*x.shape[:-1], rows)
+    if op.is_float and not w.is_const:
+        _product(op, x, w, shape)
+        return
     inputs = [weights(op, 1, 0), bias(op, 2, rows)]
     y = op.result(shape)
     if x.shape[-1] != depth:
@@ -273,6 +277,26 @@ def _fully_connected(op: OpContext) -> None:
         op.add("RESHAPE", [x], [flat], NoAttrs())
         x = flat
     op.add("FULLY_CONNECTED", [x, *inputs], [y], FullyConnected(op.activation()))
+
+
+def _product(op: OpContext, x: Tensor, w: Tensor, shape: Shape) -> None:
+    """FULLY_CONNECTED with computed weights: x @ transpose(w), and what there is behind it."""
+    rows, depth = w.shape
+    flat = op.hidden(x, (x.elements // depth, depth), "/flat")
+    product = op.hidden(x, (x.elements // depth, rows), "/product")
+    op.add("RESHAPE", [x], [flat], NoAttrs())
+    op.add("BATCH_MATMUL", [flat, w], [product], MatMul(transpose_y=True))
+    y, activation = op.result(shape), op.activation()
+    offset = bias(op, 2, rows)
+    if offset is None and activation == "NONE":
+        op.add("RESHAPE", [product], [y], NoAttrs())
+        return
+    shifted = op.hidden(x, product.shape, "/shifted")
+    if offset is None:
+        op.add(activation, [product], [shifted], NoAttrs())
+    else:
+        op.add("ADD", [product, offset], [shifted], Arithmetic(activation))
+    op.add("RESHAPE", [shifted], [y], NoAttrs())
 
 
 # ---- elementwise

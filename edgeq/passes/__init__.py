@@ -34,7 +34,8 @@ def run_passes(graph: Graph) -> Graph:
     return graph
 
 
-# layout comes early: behind it, what there is a number of for each channel fits the last dimension.
+# layout comes early: behind it, numbers for channels are numbers for the last dimension. fuse comes
+# before unary, since a layer's activation costs nothing, and again behind it, when more are known.
 # fold_affine goes before unary, which would take single numbers that can be weights; norm behind
 # it: it asks for functions, which unary finds.
 _FLOAT_SEQUENCE = (
@@ -43,6 +44,8 @@ _FLOAT_SEQUENCE = (
     canonical,
     layout,
     clean,
+    canonical,
+    fuse,
     fold_affine,
     unary,
     norm,

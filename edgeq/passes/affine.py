@@ -30,8 +30,7 @@ def fold_affine(graph: Graph) -> Graph:
         layer = producers.get(x)
         if layer is None or x in results or consumers[x] != [node]:
             continue
-        if _apply_behind(layer, scale, shift):
-            layer.attrs = replace(layer.attrs, activation=node.attrs.activation)
+        if _apply_behind(layer, scale, shift, node.attrs.activation):
             layer.outputs = [node.output]
             producers[node.output] = layer
             gone.add(node)
@@ -82,9 +81,15 @@ def _bias(layer: Node) -> Tensor | None:
     return layer.inputs[2] if len(layer.inputs) > 2 else None
 
 
-def _apply_behind(layer: Node, scale: Array, shift: Array) -> bool:
-    """layer(x) * scale + shift by other weights; False where that cannot be."""
-    if layer.op not in LAYERS or layer.attrs.activation != "NONE":
+def _apply_behind(layer: Node, scale: Array, shift: Array, activation: str) -> bool:
+    """activation(layer(x) * scale + shift) by other weights; False where that cannot be."""
+    if layer.op not in LAYERS:
+        return False
+    if layer.attrs.activation == "RELU":  # max(x, 0) * scale is max(x * scale, 0)
+        if not (scale > 0).all() or shift.any() or activation not in ("NONE", "RELU"):
+            return False
+        activation = "RELU"
+    elif layer.attrs.activation != "NONE":
         return False
     w, bias, axis = layer.input(1), _bias(layer), LAYERS[layer.op]
     if w.data is None or w.dtype != "float32" or (bias is not None and bias.data is None):
@@ -99,6 +104,7 @@ def _apply_behind(layer: Node, scale: Array, shift: Array) -> bool:
         return False
     offset = old.reshape(-1) * s + shift
     layer.inputs = [layer.inputs[0], new, _offset(layer, bias, offset)]
+    layer.attrs = replace(layer.attrs, activation=activation)
     return True
 
 

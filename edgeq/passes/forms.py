@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.graph import Array, Graph, Node, Quantized, Tensor
+from ..ir.named import expression_of
 from ..ir.ops import Conv2D, DepthwiseConv2D, FullyConnected, NoAttrs
 from .fold import remove_dead
 
@@ -16,11 +17,13 @@ _BROADCASTING = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM")
 
 
 def canonical(graph: Graph) -> Graph:
-    """Products with constants as layers, quotients of constants as products, no idle copies."""
+    """Products with constants as layers, quotients by constants as products, no idle copies,
+    reshapes behind what is done to single numbers."""
     for node in graph.nodes:
         rewrite = _REWRITES.get(node.op)
         if rewrite is not None and node.output.dtype == "float32":
             rewrite(node)
+    _lower_reshapes(graph)
     _drop_copies(graph)
     remove_dead(graph)
     graph.verify()
@@ -110,6 +113,54 @@ def _arranged(
         moved = np.ascontiguousarray(move(origin.data))
         origin = None if axis is None else Quantized(moved, replace(q, axis=axis))
     return Tensor(t.name, shape, t.dtype, data=data, origin=origin)
+
+
+def _lower_reshapes(graph: Graph) -> None:
+    """f(reshape(x)) is reshape(f(x)), where f may be fused into what makes x."""
+    producers, consumers, results = graph.producers(), graph.consumers(), graph.results()
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        i = _operand(node)
+        view = None if i is None else producers.get(node.input(i))
+        nodes.append(node)
+        if i is None or view is None or view.op != "RESHAPE" or view.output in results:
+            continue
+        x, y = view.input(0), node.output
+        if consumers[view.output] != [node] or x.shape[-1:] != y.shape[-1:] or x.dtype != y.dtype:
+            continue
+        before = replace(y, name=f"{y.name}/flat", shape=x.shape)
+        node.inputs = [x if k == i else _last(t) for k, t in enumerate(node.inputs)]
+        node.outputs, view.inputs, view.outputs = [before], [before], [y]
+        nodes.remove(view)
+        nodes.append(view)
+        producers.update({before: node, y: view})
+        consumers[before] = [view]
+        consumers[x] = [node if n is view else n for n in consumers[x]]
+    graph.nodes = nodes
+
+
+def _operand(node: Node) -> int | None:
+    """The input whose numbers `node` changes one by one, or by those of its last dimension."""
+    y = node.output
+    if y.dtype != "float32" or None in node.inputs:
+        return None
+    if expression_of(node) is not None:
+        return 0 if node.input(0).shape == y.shape else None
+    if node.op not in _BROADCASTING or len(node.inputs) != 2:
+        return None
+    for i in (0, 1):
+        t, c = node.input(i), node.input(1 - i)
+        vector = c.elements in (1, c.shape[-1] if c.shape else 1)
+        if c.is_const and vector and not t.is_const and t.shape == y.shape:
+            return i
+    return None
+
+
+def _last(t: Tensor | None) -> Tensor | None:
+    """A constant of one number or one for each of the last dimension, without the others."""
+    if t is None or t.data is None:
+        return t
+    return replace(t, shape=(t.elements,), data=t.data.reshape(-1), origin=None)
 
 
 def _drop_copies(graph: Graph) -> None:
