@@ -57,7 +57,6 @@ from ..report.quantization import as_json
 from . import text
 from .quantization import check_report_path, print_quantization, too_noisy, write_report
 
-
 BRIEFLY = 4  # samples by which layers are measured for the terminal
 
 
