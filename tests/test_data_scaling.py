@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +12,21 @@ from zoo import zoo_folder
 
 from edgeq.data.checks import Finding
 from edgeq.data.preprocess import Preprocess
-from edgeq.data.samples import Samples, open_samples
-from edgeq.data.scaling import SAMPLES, expectations, judge, mismatch, variants
-from edgeq.ir.graph import Array, Graph, Node, Tensor
+from edgeq.data.samples import open_samples
+from edgeq.data.scaling import expectations, judge, mismatch, variants
+from edgeq.importers.onnx import import_onnx
+from edgeq.importers.tflite import import_tflite
+from edgeq.ir.graph import Graph, Node, Tensor
 from edgeq.ir.ops import Conv2D, Transpose
+from edgeq.passes.layout import layout
 
 pytest.importorskip("onnxruntime")
 from edgeq.quantize.execute import FloatRunner
 
 SIZE = 12
+PHOTOS = zoo_folder() / "data" / "imagenet500"
+# Its (x - mean) / std / 255 with mean and std of pixels.
+SINET = "mean=107.304565:115.69884:132.35703,std=16312.8141:16609.0935:17416.1148,order=bgr"
 
 
 def const(data: Any) -> Tensor:
@@ -124,6 +127,13 @@ def test_wrong_order(trained: str, given: str, advice: str, first: bool) -> None
     assert found(graph, trained) == []
 
 
+def test_no_preset_is_right() -> None:
+    graph = network("mean=90:130:20,std=3:200:9")
+    (finding,) = found(graph, "tf")
+    assert finding.kind == "scale" and not finding.hint
+    assert "and no preset is better: look at mean, std and order of input 'image'" in finding.text
+
+
 def test_wrong_scaling_and_order() -> None:
     (finding,) = found(network("tf"), "raw,order=bgr")
     assert "try tf,order=rgb:" in finding.text
@@ -185,125 +195,61 @@ def test_mismatch() -> None:
 # ---- trained networks: the first layer and its statistics, the classes' scores
 
 
-@cache
-def photos() -> Samples | None:
-    folder = zoo_folder() / "data" / "imagenet500"
-    return (
-        open_samples(folder, [Tensor("x", (1, 64, 64, 3), "float32")], "raw")
-        if (folder.is_dir())
-        else None
-    )
-
-
-def zoo_file(name: str) -> Path:
+def zoo_graph(name: str) -> Graph:
+    """A float network as calibration gets it, and the pictures."""
     path = zoo_folder() / "models" / name
-    if not path.exists() or not (zoo_folder() / "data" / "imagenet500").is_dir():
-        pytest.skip(f"{path} or the pictures are not there")
-    return path
-
-
-def onnx_beginning(path: Path) -> Graph:
-    """Its input, its first convolution and the batch norm behind that."""
-    onnx = pytest.importorskip("onnx")
-    model = onnx.load(str(path)).graph
-    held = {i.name: onnx.numpy_helper.to_array(i) for i in model.initializer}
-    for n in model.node:
-        if n.op_type == "Constant":
-            held[n.output[0]] = onnx.numpy_helper.to_array(n.attribute[0].t)
-        if n.op_type == "Identity" and n.input[0] in held:
-            held[n.output[0]] = held[n.input[0]]
-    conv = next(n for n in model.node if n.op_type == "Conv")
-    attrs = {a.name: onnx.helper.get_attribute_value(a) for a in conv.attribute}
-    norm = next((n for n in model.node if n.op_type == "BatchNormalization"), None)
-    (port,) = [i for i in model.input if i.name == conv.input[0]]
-    sizes = [d.dim_value for d in port.type.tensor_type.shape.dim]
-    shape = (1, 3, *(s or d for s, d in zip(sizes[2:], (48, 192))))
-    x, last = Tensor("x", shape, "float32"), Tensor("last", (1, *shape[2:], 3), "float32")
-    w = const(held[conv.input[1]].transpose(0, 2, 3, 1))
-    bias = const(held[conv.input[2]]) if len(conv.input) > 2 else None
-    stride, pads = tuple(attrs["strides"]), attrs.get("pads", [0] * 4)
-    size = [
-        (s + pads[i] + pads[i + 2] - k) // st + 1
-        for i, (s, k, st) in enumerate(zip(shape[2:], w.shape[1:3], stride))
-    ]
-    y = Tensor("y", (1, *size, w.shape[0]), "float32")
-    nodes = [
-        Node("TRANSPOSE", [x], [last], Transpose((0, 2, 3, 1)), "last"),
-        Node(
-            "CONV_2D", [last, w, bias], [y], Conv2D(stride, pad_top=pads[0], pad_left=pads[1]), ""
-        ),
-    ]
-    graph = Graph(nodes, [x], [y])
-    if norm is not None and norm.input[0] == conv.output[0]:
-        mean, var = (np.asarray(held[norm.input[i]], np.float64) for i in (3, 4))
-        graph.norm_statistics[y] = mean, var
-    return graph
+    if not path.exists() or not PHOTOS.is_dir():
+        pytest.skip(f"{path} or {PHOTOS} is not there")
+    if path.suffix == ".tflite":
+        return import_tflite(path.read_bytes(), str(path))
+    shapes = {"x": (1, 3, 48, 192)} if "ocr" in name else {}
+    return layout(import_onnx(path.read_bytes(), str(path), shapes))
 
 
 # Network -> how it was trained, and other ways that must be found.
 ZOO = {
-    "efficientnet-lite/efficientnet_lite0.onnx": ("lite", ["raw"]),
+    "efficientnet-lite/efficientnet_lite0.onnx": ("lite,crop=0.875", ["raw"]),
+    "tflite-support/mobilenet_v1_0.25_224_float.tflite": ("tf,crop=0.875", ["raw"]),
     "ultraface/version-slim-320.onnx": ("lite", ["raw", "unit"]),
     "fastestdet/FastestDet.onnx": ("unit,order=bgr", ["raw,order=bgr"]),
     "openseeface/mnv3_detection_opt.onnx": ("imagenet", ["raw"]),
     "yunet/yunet_n_320_320.onnx": ("raw,order=bgr", ["tf,order=bgr", "unit,order=bgr"]),
+    "mediapipe/face_detection_short_range.tflite": ("tf", []),
+    "mediapipe/selfie_segmentation.tflite": ("unit", []),
+    "portrait-seg/SINet.onnx": (SINET, ["tf,order=bgr", "raw,order=bgr"]),
 }
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_trained_networks(name: str) -> None:
-    graph = onnx_beginning(zoo_file(name))
+    graph = zoo_graph(name)
     right, wrong = ZOO[name]
-    folder = zoo_folder() / "data" / "imagenet500"
-    assert judge(graph, open_samples(folder, graph.inputs, right), FloatRunner) == []
+    assert judge(graph, open_samples(PHOTOS, graph.inputs, right), FloatRunner) == []
     for text in wrong:
-        findings = judge(graph, open_samples(folder, graph.inputs, text), FloatRunner)
-        assert [f.kind for f in findings] == ["scale"], text
+        findings = judge(graph, open_samples(PHOTOS, graph.inputs, text), FloatRunner)
+        assert findings[0].kind == "scale", text
         assert findings[0].hint == (not graph.norm_statistics)
 
 
-class TFLiteScores:
-    """A network in tflite-runtime that gives its scores as a graph's only output."""
-
-    def __init__(self, path: Path) -> None:
-        interpreter = pytest.importorskip("tflite_runtime.interpreter").Interpreter
-        self.network = interpreter(str(path))
-        self.network.allocate_tensors()
-        given, made = (f()[0] for f in (self.network.get_input_details,
-                                        self.network.get_output_details))  # fmt: skip
-        self.x = Tensor("x", tuple(map(int, given["shape"])), "float32")
-        self.y = Tensor("y", tuple(map(int, made["shape"])), "float32")
-        self.graph = Graph([], [self.x], [self.y])
-        self.places = given["index"], made["index"]
-
-    def __call__(self, graph: Graph, watched: Sequence[Tensor]) -> TFLiteScores:
-        assert list(watched) == [self.y]
-        return self
-
-    def run(self, feed: Mapping[str, Array]) -> dict[Tensor, Array]:
-        self.network.set_tensor(self.places[0], feed["x"])
-        self.network.invoke()
-        return {self.y: self.network.get_tensor(self.places[1]).copy()}
+@pytest.mark.parametrize("name", [n for n in ZOO if "slim" in n or "SINet" in n])
+def test_statistics_survive_the_way_from_onnx(name: str) -> None:
+    graph = zoo_graph(name)
+    assert len(graph.norm_statistics) > 20
+    for t, (mean, var) in graph.norm_statistics.items():
+        assert mean.shape == var.shape == (t.shape[-1],)
+        assert (var >= 0).all()
 
 
 def test_the_order_by_the_scores_of_classes() -> None:
-    path = zoo_file("tflite-support/mobilenet_v1_0.25_224_float.tflite")
-    network = TFLiteScores(path)
-    folder = zoo_folder() / "data" / "imagenet500"
-
-    def of(text: str) -> list[Finding]:
-        samples = open_samples(folder, [network.x], text, limit=SAMPLES)
-        return judge(network.graph, samples, network)
-
-    assert of("tf,crop=0.875") == []
-    (finding,) = of("tf,crop=0.875,order=bgr")
+    name = "tflite-support/mobilenet_v1_0.25_224_float.tflite"
+    graph = zoo_graph(name)
+    text = ZOO[name][0]
+    (finding,) = judge(graph, open_samples(PHOTOS, graph.inputs, f"{text},order=bgr"), FloatRunner)
     assert finding.kind == "order" and finding.hint
     assert "try order=rgb: its outputs would tell" in finding.text
 
 
-def test_noise_has_no_order(rng: Rng) -> None:
-    """Grey pictures are the same both ways."""
-    path = zoo_file("tflite-support/mobilenet_v1_0.25_224_float.tflite")
-    network = TFLiteScores(path)
+def test_grey_pictures_have_no_order(rng: Rng) -> None:
+    graph = zoo_graph("tflite-support/mobilenet_v1_0.25_224_float.tflite")
     gray = [np.repeat(rng.integers(0, 256, (64, 64, 1)), 3, 2).astype(np.uint8) for _ in range(30)]
-    assert judge(network.graph, open_samples(gray, [network.x], "tf"), network) == []
+    assert judge(graph, open_samples(gray, graph.inputs, "tf"), FloatRunner) == []

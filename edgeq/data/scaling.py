@@ -29,13 +29,14 @@ from ..errors import ArgumentError
 from ..ir.graph import Graph, Node, Tensor
 from .checks import Finding
 from .preprocess import Preprocess, picture_shape
-from .samples import Array, Feed, Samples
+from .samples import Array, Feed, Samples, spread
 
 Floats = npt.NDArray[np.float64]
-SAMPLES = 48  # that are tried
+SAMPLES, SOME = 48, 16  # that are tried: for the order, for the scaling
+_ROWS = 4096  # pixels of a tensor that are looked at
 _NORMS = 4  # the first so many with statistics
 # Right pictures: 0.03 ... 0.4; x / 255 for x / 127.5 - 1: 0.2 ... 0.5; for x: 3 and more.
-NORMS_WRONG, NORMS_BETTER = 0.2, 0.5
+NORMS_WRONG, NORMS_FAR, NORMS_BETTER = 0.2, 1.0, 0.5
 # Right pictures: -0.4 ... 0.4, but below -3 where weights were trained without a norm and biases
 # mean little; wrong by 127 or 255: at least 1.6. So another preset must bring it near 0.
 BIAS_WRONG, BIAS_RIGHT = 1.3, 0.6
@@ -76,13 +77,15 @@ class Variants:
     others: tuple[Variant, ...]
 
     def apply(self, feed: Mapping[str, Array], variant: Variant) -> Feed:
-        x = np.asarray(feed[self.name], np.float64)
-        channels = x.transpose(0, 2, 3, 1) if self.first else x
-        pixels = channels * self.std + self.mean
-        if variant.swap:
-            pixels = pixels[..., ::-1]
-        y = (pixels - variant.mean) / variant.std
-        y = y.transpose(0, 3, 1, 2) if self.first else y
+        step = -1 if variant.swap else 1
+        std, mean = self.std[::step], self.mean[::step]
+        factor, shift = std / variant.std, (mean - variant.mean) / variant.std
+        x = feed[self.name]
+        if self.first:
+            x, factor, shift = x[:, ::step], factor[:, None, None], shift[:, None, None]
+        else:
+            x = x[..., ::step]
+        y = x * factor.astype(np.float32) + shift.astype(np.float32)
         return {**feed, self.name: np.ascontiguousarray(y, np.float32)}
 
 
@@ -196,7 +199,8 @@ class _Moments:
         self.total, self.squares = np.zeros(channels), np.zeros(channels)
 
     def add(self, a: Array) -> None:
-        rows = np.asarray(a, np.float64).reshape(-1, a.shape[-1] if a.ndim else 1)
+        rows = np.asarray(a).reshape(-1, a.shape[-1] if a.ndim else 1)
+        rows = rows[:: len(rows) // _ROWS + 1].astype(np.float64)
         self.n += len(rows)
         self.total += rows.sum(0)
         self.squares += np.square(rows).sum(0)
@@ -323,28 +327,35 @@ def judge(
     expected = expectations(graph)
     if expected is not None:
         return _judge_norms(expected, tried, feeds, make_runner)
-    return [
-        *_judge_biases(graph, tried, feeds, make_runner),
-        *_judge_order(graph, tried, feeds, make_runner),
-    ]
+    found = _judge_biases(graph, tried, feeds, make_runner)
+    return found or _judge_order(graph, tried, feeds, make_runner)  # with a wrong scaling: no order
+
+
+def _some(feeds: Sequence[Feed]) -> list[Feed]:
+    return [feeds[i] for i in spread(len(feeds), SOME)]
 
 
 def _judge_norms(
     expected: Expectations, tried: Variants, feeds: Sequence[Feed], make_runner: MakeRunner
 ) -> list[Finding]:
     runner = make_runner(expected.graph, expected.tensors)
+    feeds = _some(feeds)
     now = by_norms(expected, runner, feeds)
     if now < NORMS_WRONG:
         return []
     found = [by_norms(expected, runner, (tried.apply(f, v) for f in feeds)) for v in tried.others]
     best = min(found, default=now)
+    tensors = f"the first {len(expected.tensors)} batch norms get other values than in training"
     if best > NORMS_BETTER * now:
-        return []
+        if now < NORMS_FAR:
+            return []
+        text = (
+            f"{tensors} (mismatch {now:.2f}), and no preset is better: look at mean, std and order "
+            f"of input {tried.name!r}"
+        )
+        return [Finding("scale", text)]
     chosen = next(v for v, value in zip(tried.others, found) if value <= 1.2 * best + 0.02)
-    text = (
-        f"the first {len(expected.tensors)} batch norms get other values than in training "
-        f"(mismatch {now:.2f}, {best:.2f} with that)"
-    )
+    text = f"{tensors} (mismatch {now:.2f}, {best:.2f} with that)"
     return [_finding(tried, chosen, text, hint=False)]
 
 
@@ -354,6 +365,7 @@ def _judge_biases(
     layer = _first_layer(graph, tried.name)
     if layer is None:
         return []
+    feeds = _some(feeds)
     probe, (t,) = _probe(graph, [layer[0]])
     runner = make_runner(probe, [t])
 

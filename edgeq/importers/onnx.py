@@ -92,6 +92,7 @@ class _Importer:
         metadata = {"source_format": "onnx"}
         name = file.name if file.source == "<memory>" else PurePath(file.source).stem
         graph = Graph(self.needed(outputs), inputs, outputs, name, metadata)
+        graph.norm_statistics = self.builder.norm_statistics
         for t, p in zip(inputs, file.inputs):
             t.name = p.name
         graph.verify()

@@ -35,6 +35,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.values: dict[str, Tensor] = {}
         self.stored: dict[Tensor, Tensor] = {}  # constant of real numbers -> as the file stores it
+        self.norm_statistics: dict[Tensor, tuple[Array, Array]] = {}  # as Graph has it
         self._shown: dict[Tensor, Tensor] = {}  # its DEQUANTIZE
         self._budget = MAX_FOLDED_BYTES
         self._names: dict[str, int] = {}

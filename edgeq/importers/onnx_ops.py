@@ -406,7 +406,9 @@ def _batch_norm(op: OpContext) -> None:
     if not (np.isfinite(factor).all() and np.isfinite(shift).all()):
         raise op.wrong("its statistics give infinite numbers")
     y = op.binary("MUL", x, op.const(_channels(factor, len(x.shape))))
-    op.finish(op.binary("ADD", y, op.const(_channels(shift, len(x.shape)))))
+    y = op.binary("ADD", y, op.const(_channels(shift, len(x.shape))))
+    op.builder.norm_statistics[y] = beta, np.square(factor) * variance
+    op.finish(y)
 
 
 def _norm(

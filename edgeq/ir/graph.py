@@ -142,10 +142,11 @@ class Graph:
     in or gets, which may differ from the tensor's source_dtype. float32 and uint8 ports of an int8
     tensor have its scale, uint8 ones its zero point + 128. A port's name is its tensor's.
 
-    `norm_statistics`: what training saw of a tensor: mean and variance of each channel of its last
-    axis, before the activation that its op has fused. Known of the input of a batch norm (its
-    running mean and variance); whoever folds the batch norm into the op before it moves them to the
-    result: beta and gamma^2. They are advice on calibration data; entries may get lost.
+    `norm_statistics`: what training saw of a tensor: mean and variance of each channel (the last
+    axis, or axis 1 where passes/layout.py has not been yet), before the activation that its op has
+    fused. Of a batch norm's result these are beta and gamma^2, also where it is folded into the op
+    before it; of its input the running mean and variance. They are advice on calibration data, and
+    a pass may lose them.
     """
 
     nodes: list[Node]

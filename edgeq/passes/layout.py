@@ -205,8 +205,11 @@ class _Sinking:
         back = inverse(perm)
         outputs = [self.like(y, transposed(y.shape, back)) for y in node.outputs]
         self.write(replace(node, inputs=list(inputs), outputs=outputs, attrs=attrs))
+        statistics = self.graph.norm_statistics
         for y, base in zip(node.outputs, outputs):
             self.views[y] = View(base, perm)
+            if y in statistics:
+                statistics[base] = statistics.pop(y)
 
 
 # ---- upwards
