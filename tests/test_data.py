@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import Rng
-from programs import ROOT
+from programs import DIGITS, ROOT
 
-from edgeq.data.checks import FEW, Observer
+import edgeq
+from edgeq.data.checks import FEW, Observer, Watched, expected_ranges
 from edgeq.data.preprocess import Preprocess
 from edgeq.data.samples import Samples, open_samples, spread, track
 from edgeq.errors import ArgumentError
-from edgeq.ir.graph import Tensor
+from edgeq.ir.graph import Graph, Node, QParams, Tensor
+from edgeq.ir.ops import NoAttrs
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -499,3 +501,39 @@ def test_range_against_the_networks(rng: Rng, low: float, high: float, is_wrong:
     assert list(found) == (["range"] if is_wrong else [])
     if is_wrong:
         assert "the network was made for -1 … 1" in found["range"]
+
+
+def test_watched_samples(tmp_path: Path, rng: Rng) -> None:
+    """Looked at in the first complete pass, and in no other."""
+    for i in range(5):
+        np.save(tmp_path / f"{i}.npy", np.full((1, 5), i // 2))
+    (tmp_path / "5.npy").write_bytes(b"")
+    watched = Watched(open_samples(tmp_path, [VECTOR], skip_bad=True), {"x": (0, 100)})
+    next(iter(watched))
+    assert watched.findings() == []
+    assert len(list(watched)) == len(list(watched)) == 5
+    found = {f.kind: f.text for f in watched.findings()}
+    assert list(found) == ["skipped", "few", "duplicates", "constant", "range"]
+    assert found["skipped"].startswith("1 bad sample left out of 6: ")
+    assert "3 distinct samples" in found["few"]
+    assert "2 of 5 samples repeat others" in found["duplicates"]
+
+
+def test_ranges_that_a_network_tells() -> None:
+    x, y = Tensor("x", (1, 5), "float32"), Tensor("y", (2,), "float32")
+    made = Tensor("q", (1, 5), "int8", QParams.of(0.5, 28))
+    z = Tensor("z", (3,), "int16", QParams.of(0.25))
+    graph = Graph([Node("QUANTIZE", [x], [made], NoAttrs(), "q")], [x, y, z], [made])
+    assert expected_ranges(graph) == {"x": (-78, 49.5), "z": (-8192, 8191.75)}
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+    for stop in ("reading", "planning memory", "writing"):
+
+        def tell(step: str, done: float, stop: str = stop) -> None:
+            if step == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            edgeq.convert(DIGITS, out=tmp_path / "x.eqm", preprocess="unit", progress=tell)
+        assert list(tmp_path.iterdir()) == []

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .samples import Array, Feed, Input
+from ..ir.graph import Graph
+from .samples import Array, Feed, Input, Samples
 
 FEW = 32  # distinct samples
 _NAMED = 3  # samples that a warning names
@@ -18,8 +19,8 @@ _FAR = 4.0  # times the range that the network expects
 
 @dataclass(frozen=True)
 class Finding:
-    """`kind`: "few", "constant", "duplicates", "same", "range", "scale" or "order"; `text`: a
-    sentence for people. A hint is likely, but may be wrong; anything else is a fact.
+    """`kind`: "skipped", "few", "constant", "duplicates", "same", "range", "scale" or "order";
+    `text`: a sentence for people. A hint is likely, but may be wrong; anything else is a fact.
     """
 
     kind: str
@@ -95,12 +96,6 @@ class Observer:
         if earlier is not name:
             self._repeated.append((name, earlier))
 
-    def watch(self, named: Iterable[tuple[str, Feed]]) -> Iterable[Feed]:
-        """Hands the feeds of Samples.named() on."""
-        for name, feed in named:
-            self.add(feed, name)
-            yield feed
-
     def findings(self) -> list[Finding]:
         """What can be said of the samples so far."""
         found = []
@@ -140,6 +135,56 @@ class Observer:
         if name in self._expected and self.samples:
             found += _far(name, s, *self._expected[name])
         return found
+
+
+class Watched:
+    """Samples that are looked at while somebody else walks through them, as often as he wants.
+
+    The first pass that reaches the end is what `findings()` speaks of.
+    """
+
+    def __init__(
+        self, samples: Samples, expected: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
+        self.samples, self._expected = samples, expected
+        self._seen: Observer | None = None
+
+    def __iter__(self) -> Iterator[Feed]:
+        if self._seen is not None:
+            yield from self.samples
+            return
+        observer = Observer(self.samples.inputs, self._expected)
+        for name, feed in self.samples.named():
+            observer.add(feed, name)
+            yield feed
+        self._seen = observer
+
+    def findings(self) -> list[Finding]:
+        """Empty before a pass is complete. Samples that were skipped are among them."""
+        if self._seen is None:
+            return []
+        skipped = self.samples.skipped
+        bad = (
+            f"{_counted(len(skipped), 'bad sample')} left out of "
+            f"{len(skipped) + self._seen.samples}: {_listed(skipped)}"
+        )
+        return [*([Finding("skipped", bad)] if skipped else []), *self._seen.findings()]
+
+
+def expected_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
+    """By the input's name the values that a quantized form of it can hold, where there is one:
+    its own, or that of the QUANTIZE behind it."""
+    consumers = graph.consumers()
+    found = {}
+    for t in graph.inputs:
+        behind = [n.output for n in consumers.get(t, []) if n.op == "QUANTIZE"]
+        for made in (t, *behind):
+            q = made.qparams
+            if q is not None and not q.per_channel and made.dtype in ("int8", "int16"):
+                info = np.iinfo(made.dtype)
+                low, high = (float(q.scale) * (v - q.zero_point) for v in (info.min, info.max))
+                found[t.name] = low, high
+    return found
 
 
 def _far(name: str, s: Statistics, low: float, high: float) -> list[Finding]:
