@@ -369,6 +369,21 @@ def test_iterables() -> None:
     assert open_samples(samples, [VECTOR]) is samples
 
 
+def test_data_sets_by_index() -> None:
+    class Squares:
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, i: int) -> np.ndarray:
+            if i == 4:
+                raise RuntimeError("no disk")
+            return np.full((1, 5), i * i)
+
+    assert values(open_samples(Squares(), [VECTOR], limit=2)) == [0, 9]
+    with pytest.raises(ArgumentError, match=r"line \d+ of test_data\.py: RuntimeError: no disk"):
+        list(open_samples(Squares(), [VECTOR]))
+
+
 def test_one_sample_at_a_time() -> None:
     """A stream is not read ahead, and is closed when its reader stops."""
     events: list[str] = []

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -126,23 +127,31 @@ def test_resize_is_pillows(sizes: tuple[int, int, int, int], seed: int, kind: st
     assert np.abs(found - pillow).max() <= 1
 
 
-def test_resize_along_one_axis_is_exact() -> None:
-    """By fractions: weights from the distances, rounded once."""
-    from fractions import Fraction
-
+def test_resize_by_fractions() -> None:
+    """Weights from the distances; rounded to quarters of a level, then to levels."""
     rng = np.random.default_rng(5)
-    for size, out in [(7, 3), (3, 7), (50, 7), (9, 9), (1, 5), (5, 1), (64, 63)]:
-        row = rng.integers(0, 256, size)
-        found = resize(np.repeat(row[None, :, None], 3, 2).astype(np.uint8), 1, out)[0, :, 0]
+    half = Fraction(1, 2)
+
+    def weights(size: int, out: int) -> list[list[Fraction]]:
         stretch = max(Fraction(1), Fraction(size, out))
+        rows = []
         for i in range(out):
-            centre = (i + Fraction(1, 2)) * Fraction(size, out)
-            weights = [
-                max(Fraction(0), 1 - abs(x + Fraction(1, 2) - centre) / stretch)
-                for x in range(size)
+            centre = (i + half) * Fraction(size, out)
+            row = [max(Fraction(0), 1 - abs(x + half - centre) / stretch) for x in range(size)]
+            rows.append([w / sum(row) for w in row])
+        return rows
+
+    for height, width, out_h, out_w in [(7, 5, 3, 9), (3, 8, 7, 5), (1, 6, 4, 6), (9, 2, 9, 1)]:
+        pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        found = resize(pixels, out_h, out_w)
+        across, down = weights(width, out_w), weights(height, out_h)
+        for j, i, c in np.ndindex(found.shape):
+            quarters = [
+                (4 * sum(w * int(p) for w, p in zip(across[i], row[:, c])) + half).__floor__()
+                for row in pixels
             ]
-            value = sum(w * int(p) for w, p in zip(weights, row)) / sum(weights)
-            assert found[i] == (value + Fraction(1, 2)).__floor__()
+            value = sum(w * q for w, q in zip(down[j], quarters)) / 4
+            assert found[j, i, c] == (value + half).__floor__()
 
 
 def test_gray_is_pillows(rng: Rng) -> None:
@@ -191,7 +200,7 @@ def test_apply(rng: Rng) -> None:
 def test_shrinking_has_a_limit() -> None:
     """The limit that keeps sums in 32 bits, on both sides of it."""
     white = np.full((1, 30000, 3), 255, np.uint8)
-    least = next(n for n in range(1, 65536) if 30000 * (30000 + n) < n << 22)
+    least = next(n for n in range(1, 65536) if 30000 * (30000 + n) < n << 20)
     assert (session((1, 1, least, 3), "raw", "int8", 2.0).run_image(white)[0] == 128 - 3).all()
     assert (Preprocess().pixels(white, (1, 1, least, 3)) == 255).all()
     message = f"30000 x 1 pixels cannot be shrunk to {least - 1} x 1"

@@ -6,14 +6,19 @@ docs/NUMERICS.md, "Pictures", is the arithmetic.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError
 
 Pixels = npt.NDArray[np.uint8]
+Sums = npt.NDArray[np.uint32]
 CROP_ONE = 1 << 16
 MAX_SOURCE = 1 << 20  # pixels a side
+_ONE = 4  # a level in rows
+_BLOCK = 16
 
 
 def gray(rgb: Pixels) -> Pixels:
@@ -49,24 +54,38 @@ def fit_picture(
 
 
 def resize(pixels: Pixels, height: int, width: int) -> Pixels:
-    """(H, W, C) to (height, width, C): first along the rows, then along the columns."""
-    return _along(_along(pixels, 1, width), 0, height)
+    """(H, W, C) to (height, width, C): along the rows, to quarters of a level, then the columns."""
+    sums, total = _along(pixels, 1, width)
+    rows = (2 * _ONE * sums + total) // (2 * total)
+    sums, total = _along(rows, 0, height)
+    found: Pixels = ((2 * sums + _ONE * total) // (2 * _ONE * total)).astype(np.uint8)
+    return found
 
 
-def _along(pixels: Pixels, axis: int, out: int) -> Pixels:
-    size = pixels.shape[axis]
-    if size == out:
-        return pixels
+def _along(values: npt.NDArray[Any], axis: int, out: int) -> tuple[Sums, Sums]:
+    """Weighted sums, and the sums of the weights as they broadcast against them.
+
+    By matrix products in float64, in which these integers are exact; of some columns at a time,
+    which see only a part of the source.
+    """
+    size = values.shape[axis]
     first, weights = _weights(size, out)
+    total = weights.sum(1, dtype=np.uint32)
+    moved = np.moveaxis(values, axis, 2)
+    sums: Sums = np.empty((*moved.shape[:2], out), np.uint32)
+    for begin in range(0, out, _BLOCK):
+        part = slice(begin, min(begin + _BLOCK, out))
+        low = int(first[begin])
+        high = min(int(first[part.stop - 1]) + weights.shape[1], size)
+        matrix = np.zeros((high - low, part.stop - begin))
+        for k in range(weights.shape[1]):
+            x = np.minimum(first[part] + k, size - 1) - low
+            matrix[x, np.arange(len(x))] += weights[part, k]
+        seen = np.ascontiguousarray(moved[:, :, low:high], np.float64).reshape(-1, high - low)
+        sums[:, :, part] = (seen @ matrix).reshape(*moved.shape[:2], -1)
     shape = [1, 1, 1]
     shape[axis] = out
-    sums: npt.NDArray[np.uint32] = np.zeros(1, np.uint32)
-    for k in range(weights.shape[1]):
-        taken = np.take(pixels, np.minimum(first + k, size - 1), axis)
-        sums = sums + taken * weights[:, k].reshape(shape)
-    total = weights.sum(1, dtype=np.uint32).reshape(shape)
-    found: Pixels = ((2 * sums + total) // (2 * total)).astype(np.uint8)
-    return found
+    return np.moveaxis(sums, 2, axis), total.reshape(shape)
 
 
 def _weights(size: int, out: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
@@ -80,7 +99,7 @@ def _weights(size: int, out: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
 
 
 def _is_feasible(size: int, out: int) -> bool:
-    return size <= out or size * (size + out) < out << 22
+    return size <= out or size * (size + out) < out << 20
 
 
 def _scaled(a: int, b: int, c: int) -> int:

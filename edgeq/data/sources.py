@@ -44,6 +44,8 @@ def open_source(
         return Arrays([(where, _Held(dict(given), inputs, where))], inputs)
     if callable(given):
         return Stream(given, where)
+    if not isinstance(given, Iterable) and _length(given) is not None:
+        given = _Indexed(given)
     if not isinstance(given, Iterable):
         raise ArgumentError(f"{where}: samples cannot come from a {type(given).__name__}")
     if iter(given) is given:
@@ -52,6 +54,22 @@ def open_source(
             "give the function that makes it, or a list"
         )
     return Stream(lambda: given, where, _length(given))
+
+
+class _Indexed:
+    """What has a length and an index alone, as data sets of some libraries have."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def __getitem__(self, i: int) -> Any:
+        return self._given[i]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._given[i] for i in range(len(self._given)))
 
 
 def _length(given: Any) -> int | None:

@@ -225,7 +225,7 @@ EQ_API eq_status eq_model_picture(const eq_model *model, uint32_t index, eq_pict
 
 /* Writes input `index` from a picture of `width` x `height` pixels, 3 bytes each: red, green, blue.
  * `stride`: bytes between the starts of two rows, 0: 3 * width. The picture may have any size up to
- * 2^20 a side that is not shrunk beyond all measure (some 10,000 pixels to 32). Nothing is
+ * 2^20 a side that is not shrunk beyond all measure (some 5,000 pixels to 32). Nothing is
  * allocated, no floating point is used. EQ_NO_PICTURES builds: EQ_ERR_UNSUPPORTED. */
 EQ_API eq_status eq_preprocess_rgb(eq_session *session, uint32_t index, const uint8_t *rgb,
                                    uint32_t width, uint32_t height, size_t stride);

@@ -128,7 +128,7 @@ EQ_API eq_status eq_preprocess_rgb(eq_session *session, uint32_t index, const ui
 
 /* ---- resizing */
 
-enum { MAX_SOURCE = 1 << 20 };
+enum { MAX_SOURCE = 1 << 20, ONE = 4 }; /* rows are in quarters of a level */
 
 /* The source along one axis: pixels [offset, offset + size), which become `out` pixels. */
 typedef struct axis {
@@ -147,7 +147,7 @@ typedef struct resize {
     void *tensor;             /* item: 1 int8, 2 int16 */
     size_t item, step, plane; /* elements between pixels, and between channels */
     uint32_t *sums[2];        /* [x.out * channels] */
-    uint8_t *rows[2];         /* [x.out * channels] */
+    uint16_t *rows[2];        /* [x.out * channels] */
 } resize;
 
 /* Half of a triangle's base, in units of 1 / 2 out of a source pixel. */
@@ -156,16 +156,16 @@ static int32_t reach(const axis *a)
     return (int32_t)(2 * (a->size > a->out ? a->size : a->out));
 }
 
-/* Sums of weights stay below 2^23, so that 511 of them stay below 2^32. */
+/* Sums of weights stay below 2^21, so that 2 * 255 * ONE + 4 of them stay below 2^32. */
 static bool is_feasible(const axis *a)
 {
-    return a->size <= a->out || (uint64_t)a->size * (a->size + a->out) < ((uint64_t)a->out << 22);
+    return a->size <= a->out || (uint64_t)a->size * (a->size + a->out) < ((uint64_t)a->out << 20);
 }
 
-/* 0 ... 255: sum / weight, rounded to nearest, ties up. */
-static uint8_t divide(uint32_t sum, uint32_t weight)
+/* sum / weight, rounded to nearest, ties up. */
+static uint32_t divide(uint32_t sum, uint32_t weight)
 {
-    return (uint8_t)((2 * sum + weight) / (2 * weight));
+    return (2 * sum + weight) / (2 * weight);
 }
 
 static uint32_t grey(const uint8_t *p)
@@ -175,7 +175,7 @@ static uint32_t grey(const uint8_t *p)
 
 /* The row of source pixels `y` in the width of the output. d is twice the distance of a source
  * pixel from the output pixel, times `out`. */
-static void resize_row(const resize *r, uint32_t y, uint8_t *out)
+static void resize_row(const resize *r, uint32_t y, uint16_t *out)
 {
     const axis *a = &r->x;
     const uint8_t *row = r->rgb + (size_t)(r->y.offset + y) * r->stride + 3 * (size_t)a->offset;
@@ -202,7 +202,7 @@ static void resize_row(const resize *r, uint32_t y, uint8_t *out)
                 sum[c] += n * p[c];
         }
         for (uint32_t c = 0; c < r->channels; c++)
-            *out++ = divide(sum[c], weight);
+            *out++ = (uint16_t)divide(ONE * sum[c], weight);
     }
 }
 
@@ -220,10 +220,10 @@ static void put_row(const resize *r, uint32_t y, const uint32_t *sums, uint32_t 
 {
     for (uint32_t x = 0; x < r->x.out; x++)
         for (uint32_t c = 0; c < r->channels; c++)
-            put(r, r->left + x, r->top + y, c, divide(*sums++, weight));
+            put(r, r->left + x, r->top + y, c, (uint8_t)divide(*sums++, ONE * weight));
 }
 
-static void add_row(const resize *r, uint32_t *sums, const uint8_t *row, uint32_t n)
+static void add_row(const resize *r, uint32_t *sums, const uint16_t *row, uint32_t n)
 {
     for (size_t i = 0; i < (size_t)r->x.out * r->channels; i++)
         sums[i] += n * row[i];
@@ -337,7 +337,7 @@ static size_t scratch_of(const eq_model *m, const eq_file_picture *p)
 {
     const axes a = axes_of(p);
     const eq_file_tensor *t = tensor_of(m, p);
-    return (size_t)t->dims[a.w] * (size_t)t->dims[a.c] * 2 * (sizeof(uint32_t) + 1);
+    return (size_t)t->dims[a.w] * (size_t)t->dims[a.c] * 2 * (sizeof(uint32_t) + sizeof(uint16_t));
 }
 
 size_t eq_pictures_scratch(const eq_model *m)
@@ -359,7 +359,7 @@ static resize prepare(const eq_model *m, const eq_file_picture *p, void *tensor,
     const size_t n = (size_t)t->dims[a.w] * (size_t)t->dims[a.c];
     const bool planes = p->layout == EQ_LAYOUT_FIRST;
     uint32_t *sums = (uint32_t *)(void *)scratch;
-    uint8_t *rows = (uint8_t *)(sums + 2 * n);
+    uint16_t *rows = (uint16_t *)(void *)(sums + 2 * n);
     return (resize){
         .channels = (uint32_t)t->dims[a.c],
         .width = (uint32_t)t->dims[a.w],
