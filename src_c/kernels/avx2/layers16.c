@@ -17,8 +17,13 @@ INLINE __m256i dot(__m256i acc, __m256i x, __m256i w)
 
 #include "kernels/x86/ymm_gemm16.h"
 
-void eq_kernels_fill_avx2_gemm16(eq_kernels *kernels)
+#include "kernels/x86/depthwise16.h"
+
+void eq_kernels_fill_avx2_layers16(eq_kernels *kernels)
 {
+    kernels->depthwise16_pack = depthwise16_pack;
+    kernels->depthwise16_scratch = depthwise16_scratch;
+    kernels->depthwise16 = depthwise16;
     kernels->gemm16_pack = gemm16_pack;
     kernels->gemm16_scratch = gemm16_scratch;
     kernels->gemm16 = gemm16;
