@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "difference": {"format", "runtime"},
     "quantizer": {"format", "ir", "passes", "quantize", "runtime"},
     "tflite": {"errors", "runtime"},
-    "compare": {"errors", "runtime"},
+    "compare": {"data", "errors", "runtime"},
     "report": {"quantize"},  # the dataclasses of quantize/report.py
     "cli": {
         "compare",
@@ -62,7 +62,9 @@ EXTRAS = {
     "PIL": {"cli", "data"},
     "rich": {"cli"},
 }
-EXTRAS |= {peer: {"compare"} for peer in ("ai_edge_litert", "onnxruntime", "openvino")}
+EXTRAS |= {
+    peer: {"compare"} for peer in ("ai_edge_litert", "onnxruntime", "openvino", "tflite_runtime")
+}
 EXTRAS["onnx"] = {"importers", "quantize"}
 EXTRAS["onnxruntime"] |= {"quantize"}
 STANDARD = {"numpy", "typing_extensions"}  # the latter for type checkers only

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..errors import EdgeqError
 from ..runtime._core import version
-from . import bench, convert, doctor, inspect, run, verify
+from . import bench, convert, doctor, evaluate, inspect, run, verify
 
 COMMANDS = {
     "convert": convert,
@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": inspect,
     "verify": verify,
     "bench": bench,
+    "eval": evaluate,
     "doctor": doctor,
 }
 

@@ -38,13 +38,12 @@ Options, after a preset or alone:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..converter import ARITHMETICS, Progress, Report, write_file
+from ..converter import ARITHMETICS, Report, write_file
 from ..converter import convert as convert_file
 from ..difference import Difference, differences
 from ..errors import ArgumentError
@@ -54,7 +53,7 @@ from ..quantize.ranges import METHODS
 from ..quantize.report import QuantizationReport, analyse
 from ..quantizer import simulate
 from ..report.quantization import as_json
-from . import text
+from . import progress, text
 from .quantization import check_report_path, print_quantization, too_noisy, write_report
 
 BRIEFLY = 4  # samples by which layers are measured for the terminal
@@ -139,7 +138,7 @@ def run(options: argparse.Namespace) -> int:
     if options.report is not None:
         check_report_path(options.report)
     quality: QuantizationReport | None = None
-    with _progress(not options.json) as progress:
+    with progress.bar(not options.json) as tell:
         converted = convert_file(
             options.model,
             None,
@@ -151,12 +150,12 @@ def run(options: argparse.Namespace) -> int:
             method=options.method,
             effort=options.effort,
             max_16bit=options.max_16bit,
-            progress=progress,
+            progress=tell,
         )
         if converted.calibrated is not None:
             whole = options.report is not None or options.json or options.effort == "high"
             how = {} if whole else {"examined": 0, "samples": BRIEFLY}
-            quality = analyse(converted.calibrated.quantized, simulate, progress, **how)
+            quality = analyse(converted.calibrated.quantized, simulate, tell, **how)
     _check_source(options.model, out)
     if quality is not None and options.min_sqnr is not None:
         sentence = too_noisy(quality, options.min_sqnr)
@@ -228,33 +227,3 @@ def _table(report: Report, out: Path) -> str:
         *(("note", note) for note in report.notes),
     ]
     return f"{report.source} -> {out}\n" + "\n".join(f"  {k:22}{v}" for k, v in rows)
-
-
-@contextlib.contextmanager
-def _progress(wanted: bool) -> Iterator[Progress | None]:
-    """A bar where rich is installed and stderr is a terminal, else nothing."""
-    bar = _rich_bar() if wanted and sys.stderr.isatty() else None
-    if bar is None:
-        yield None
-        return
-    start, advance, stop = bar
-    start()
-    try:
-        yield advance
-    finally:
-        stop()
-
-
-def _rich_bar() -> tuple[Callable[[], None], Progress, Callable[[], None]] | None:
-    try:
-        from rich.console import Console
-        from rich.progress import Progress as Bar
-    except ImportError:
-        return None
-    bar = Bar(console=Console(stderr=True), transient=True)
-    task = bar.add_task("", total=1.0)
-
-    def advance(step: str, fraction: float) -> None:
-        bar.update(task, description=step, completed=fraction)
-
-    return bar.start, advance, bar.stop
