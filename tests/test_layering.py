@@ -163,8 +163,8 @@ def test_no_floats(path: Path) -> None:
     assert "float.h" not in includes(path)
     words = set(re.findall(r"\b(float|double)\b", code(path)))
     # The two metadata fields of the file and of the public header are moved, never computed with.
-    # The factors of an estimate whose exactness docs/NUMERICS.md proves are.
-    allowed = {"include/edgeq.h", "core/format.h", "kernels/x86/pack.h"}
+    # Factors of estimates and lines whose exactness docs/NUMERICS.md proves are.
+    allowed = {"include/edgeq.h", "core/format.h", "kernels/x86/pack.h", "kernels/x86/line.h"}
     assert not words or path.relative_to(SOURCES).as_posix() in allowed
 
 
