@@ -66,7 +66,7 @@ EXTRAS |= {
     peer: {"compare"} for peer in ("ai_edge_litert", "onnxruntime", "openvino", "tflite_runtime")
 }
 EXTRAS["onnx"] = {"importers", "quantize"}
-EXTRAS["onnxruntime"] |= {"quantize"}
+EXTRAS["onnxruntime"] |= {"importers", "quantize"}
 STANDARD = {"numpy", "typing_extensions"}  # the latter for type checkers only
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

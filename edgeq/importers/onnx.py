@@ -11,6 +11,7 @@ from ..errors import ArgumentError, EdgeqError, FormatError, UnsupportedError
 from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import NoAttrs
 from . import (
+    onnx_axes,
     onnx_constants,
     onnx_elementwise,
     onnx_moves,
@@ -25,6 +26,7 @@ from .tflite_context import MAX_TENSOR_BYTES, Refused, Shape
 
 RULES = {
     **onnx_ops.RULES,
+    **onnx_axes.RULES,
     **onnx_elementwise.RULES,
     **onnx_moves.RULES,
     **onnx_resize.RULES,

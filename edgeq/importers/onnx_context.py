@@ -389,17 +389,20 @@ class OpContext:
     # ---- channels
 
     def to_last(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), or (N, C, L) as (N, C, 1, L), to (N, H, W, C)."""
+        """(N, C, H, W) to (N, H, W, C), (N, C, L) to (N, 1, L, C)."""
         if len(x.shape) == 3:
-            x = self.reshape(x, (*x.shape[:2], 1, x.shape[2]))
+            n, c, length = x.shape
+            return self.reshape(self.transpose(x, (0, 2, 1)), (n, 1, length, c))
         if len(x.shape) != 4:
             raise Refused(f"x has shape {x.shape}; one and two spatial dimensions are supported")
         return self.transpose(x, LAST)
 
     def to_first(self, y: Tensor, rank: int) -> Tensor:
         """The way back of to_last."""
-        y = self.transpose(y, FIRST)
-        return self.reshape(y, (*y.shape[:2], y.shape[3])) if rank == 3 else y
+        if rank == 3:
+            n, _, length, c = y.shape
+            return self.transpose(self.reshape(y, (n, length, c)), (0, 2, 1))
+        return self.transpose(y, FIRST)
 
 
 def _moved_axis(op: str, attrs: Any, axis: int, old: Shape, new: Shape) -> int | None:

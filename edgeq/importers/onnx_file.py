@@ -185,8 +185,10 @@ def _attribute(a: Any, source: str) -> Any:
 
 def _port(port: Any, source: str) -> PortRecord:
     kind = port.type.WhichOneof("value")
+    if kind is None:  # an output may leave it to its operator
+        return PortRecord(port.name, "", None)
     if kind != "tensor_type":
-        raise UnsupportedError(f"{source}: {port.name!r} is no tensor but {kind or 'of no type'}")
+        raise UnsupportedError(f"{source}: {port.name!r} is no tensor but a {kind}")
     t = port.type.tensor_type
     dtype = DTYPES.get(t.elem_type, f"type {t.elem_type}")
     if not t.HasField("shape"):

@@ -15,7 +15,7 @@ import numpy as np
 from ..ir.evaluate import dequantize
 from ..ir.graph import Array, QParams, Tensor
 from ..ir.ops import LeakyRelu, NoAttrs
-from . import onnx_ops
+from . import onnx_axes, onnx_ops
 from .onnx_context import OpContext
 from .tflite_context import Refused, short_name
 
@@ -211,11 +211,11 @@ def _average_pool(op: OpContext, x: Tensor) -> Tensor:
 def _global_average_pool(op: OpContext, x: Tensor) -> Tensor:
     rank = len(x.shape)
     axes = range(1, rank - 1) if op.attr_int("channels_last", 0) else range(2, rank)
-    return onnx_ops.reduce(op, "MEAN", x, axes, True)
+    return onnx_axes.reduce(op, "MEAN", x, axes, True)
 
 
 def _softmax(op: OpContext, x: Tensor) -> Tensor:
-    return onnx_ops.softmax(op, x, "SOFTMAX", op.attr_int("opset", 13))
+    return onnx_axes.softmax(op, x, "SOFTMAX", op.attr_int("opset", 13))
 
 
 def _qlinear_concat(op: OpContext) -> None:

@@ -156,9 +156,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Unary:
-    """UNARY: a function of each element."""
+    """UNARY: a function of each element.
+
+    `even`: in integers it is what DequantizeLinear, the function and QuantizeLinear of ONNX give:
+    float32 between them, ties to even.
+    """
 
     expression: Expression
+    even: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,24 @@ def layout(graph: Graph) -> Graph:
     """Moves TRANSPOSEs; no result changes."""
     _Sinking(graph).run()
     _raise_to_inputs(graph)
+    _share(graph)
     remove_dead(graph)
     graph.verify()
     return graph
+
+
+def _share(graph: Graph) -> None:
+    """One TRANSPOSE or RESHAPE for all who want the same of one tensor."""
+    made: dict[tuple[object, ...], Tensor] = {}
+    results = graph.results()
+    new: dict[Tensor, Tensor] = {}
+    for node in graph.nodes:
+        node.inputs = [None if t is None else new.get(t, t) for t in node.inputs]
+        if node.op in ("TRANSPOSE", "RESHAPE") and node.output not in results:
+            key = (node.op, node.inputs[0], node.attrs, node.output.shape)
+            found = made.setdefault(key, node.output)
+            if found is not node.output:
+                new[node.output] = found
 
 
 def inverse(perm: Sequence[int]) -> Perm:

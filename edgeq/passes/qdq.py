@@ -10,7 +10,6 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,28 +17,25 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..ir.expression import Arg, Expression, Step
 from ..ir.graph import Graph, Node, QParams, Tensor
-from ..ir.ops import DepthwiseConv2D, LeakyRelu, NoAttrs, Pad, Pool, Unary
+from ..ir.ops import LeakyRelu, NoAttrs, Pad, Unary
 from .fold import remove_dead
 
-_MOVES = frozenset(
+MOVES = frozenset(
     """RESHAPE TRANSPOSE SLICE SPLIT GATHER PAD MIRROR_PAD MAX_POOL_2D REDUCE_MAX COPY TOP_K
     RESIZE_NEAREST_NEIGHBOR SPACE_TO_DEPTH DEPTH_TO_SPACE PACK UNPACK""".split()  # noqa: SIM905
 )
-_WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
 _ARITHMETIC = {"ADD": "add", "SUB": "sub", "MUL": "mul", "DIV": "div"}
 _ARITHMETIC |= {"MAXIMUM": "max", "MINIMUM": "min"}
-_FIXED = {
+FIXED = {
     "SOFTMAX": (1 / 256, -128),
     "LOG_SOFTMAX": (1 / 16, 127),
     "LOGISTIC": (1 / 256, -128),
     "TANH": (1 / 128, 0),
 }
-# Written in integers as they are, from integers to integers of any scale.
-_DIRECT = frozenset(["MEAN", "SUM", "PRELU", "BATCH_MATMUL", "LAYER_NORM", "DIV"])
 _MAX_STEPS = 64
 
 
-class _Missing(Exception):
+class Missing(Exception):
     """No scale is known where one is needed; the message says where."""
 
 
@@ -48,13 +44,13 @@ def absorb_qdq(graph: Graph) -> Graph:
 
     UnsupportedError names each op on real numbers whose result has no scale.
     """
-    _Absorption(graph).run()
+    Absorption(graph).run()
     remove_dead(graph)
     graph.verify()
     return graph
 
 
-class _Absorption:
+class Absorption:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.producers = graph.producers()
@@ -69,12 +65,12 @@ class _Absorption:
         for node in self.graph.nodes:
             try:
                 self.visit(node)
-            except _Missing as e:
+            except Missing as e:
                 self.problems.append(str(e))
         for y in self.graph.outputs:
             try:
                 self.output(y)
-            except _Missing as e:
+            except Missing as e:
                 self.problems.append(str(e))
         if self.problems:
             problems = list(dict.fromkeys(self.problems))
@@ -121,13 +117,13 @@ class _Absorption:
             self.write(producer)
             return
         integers = self.exactly(y)
-        if integers is None and producer.op in _FIXED:
-            scale, zero = _FIXED[producer.op]
+        if integers is None and producer.op in FIXED:
+            scale, zero = FIXED[producer.op]
             like = self.tensor(y, QParams.of(scale, zero), self.source(producer))
             integers = self.integers(y, like)
         if integers is None:
-            raise _Missing(
-                f"{_label(producer)}: output {y.name!r} has no QuantizeLinear before it; quantize"
+            raise Missing(
+                f"{describe(producer)}: output {y.name!r} has no QuantizeLinear before it; quantize"
                 " the network with its outputs, or convert the float network"
             )
         name = f"{producer.name}/real"
@@ -148,8 +144,8 @@ class _Absorption:
         found = self.exactly(t)
         if found is None:
             producer = self.producers.get(t)
-            before = "a float input" if producer is None else _label(producer)
-            raise _Missing(f"{before}: there is no QuantizeLinear between it and {_label(node)}")
+            before = "a float input" if producer is None else describe(producer)
+            raise Missing(f"{before}: there is no QuantizeLinear between it and {describe(node)}")
         return found
 
     def exactly(self, t: Tensor) -> Tensor | None:
@@ -165,7 +161,7 @@ class _Absorption:
         if node.op == "DEQUANTIZE":
             x = node.input(0)
             return self.alias.get(x, x) if x.dtype == "int8" and x.qparams is not None else None
-        if node.op in _MOVES:
+        if node.op in MOVES:
             x8 = self.exactly(node.input(0))
             return None if x8 is None else self.moved(node, t, x8)
         if node.op == "CONCATENATION":
@@ -220,22 +216,28 @@ class _Absorption:
         found = self.exactly(t)
         node = self.producers[t]
         if found is not None:
-            if _same(found, y):
+            if same(found, y):
                 return found
-            return self.emit(node, "QUANTIZE", [found], y, NoAttrs())
-        rule = _RULES.get(node.op)
+            return self.rescaled(node, found, y)
+        from .qdq_rules import RULES
+
+        rule = RULES.get(node.op)
         if rule is not None:
             return rule(self, node, t, y)
         made = self.function(t)
         if made is not None:
-            return self.emit(node, "UNARY", [made[0]], y, Unary(made[1]))
-        raise _Missing(f"{_label(node)}: it cannot be computed in integers")
+            return self.emit(node, "UNARY", [made[0]], y, Unary(made[1], even=True))
+        raise Missing(f"{describe(node)}: it cannot be computed in integers")
 
     def emit(
         self, node: Node, op: str, inputs: list[Tensor | None], y: Tensor, attrs: object
     ) -> Tensor:
         self.write(replace(node, op=op, inputs=inputs, outputs=[y], attrs=attrs))
         return y
+
+    def rescaled(self, node: Node, x: Tensor, y: Tensor) -> Tensor:
+        """x with the scale of y, rounded once; QUANTIZE would round twice, as TFLite does."""
+        return self.emit(node, "UNARY", [x], y, Unary(Expression(), even=True))
 
     # ---- functions of one tensor
 
@@ -273,7 +275,7 @@ class _Absorption:
                     return None
                 steps.append(Step(_ARITHMETIC[node.op], (args[0], args[1])))
                 return len(steps)
-            expression = _expression(node)
+            expression = unary_expression(node)
             x = None if expression is None else value(node.input(0))
             if expression is None or x is None:
                 return None
@@ -294,7 +296,7 @@ def _append(steps: list[Step], expression: Expression, x: Arg) -> Arg:
     return len(steps) if expression.steps else x
 
 
-def _expression(node: Node) -> Expression | None:
+def unary_expression(node: Node) -> Expression | None:
     """The function of a unary op."""
     if isinstance(node.attrs, Unary):
         return node.attrs.expression
@@ -321,206 +323,9 @@ def _expression(node: Node) -> Expression | None:
     return Expression(named[node.op]) if node.op in named else None
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
+def same(a: Tensor, b: Tensor) -> bool:
     return a.qparams is not None and a.qparams.same(b.qparams) and a.source_dtype == b.source_dtype
 
 
-def _label(node: Node) -> str:
+def describe(node: Node) -> str:
     return f"op {node.source_index} {node.op} {node.name!r}"
-
-
-# ---- ops
-
-
-def _weighted(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    axis = _WEIGHTED[node.op]
-    x, w = a.need(node.input(0), node), node.input(1)
-    if w.data is None:
-        raise _Missing(f"{_label(node)}: its weights are not constant")
-    if w.qparams is None:
-        w = _own_weights(w, axis)
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    assert x.qparams is not None and w.qparams is not None
-    if bias is not None:
-        scales = x.qparams.scale.astype(np.float64) * w.qparams.scales.astype(np.float64)
-        bias = _bias(bias, scales)
-    return a.emit(node, node.op, [x, w, bias], y, node.attrs)
-
-
-def _own_weights(w: Tensor, axis: int) -> Tensor:
-    """Weights that the file left as floats, symmetric with a scale for each channel."""
-    assert w.data is not None
-    others = tuple(i for i in range(w.data.ndim) if i != axis)
-    scales = np.maximum(np.abs(w.data).max(others), 1e-30) / np.float32(127)
-    shape = [-1 if i == axis else 1 for i in range(w.data.ndim)]
-    data = np.rint(w.data / scales.reshape(shape)).astype(np.int8)
-    q = QParams(scales.astype(np.float32), np.zeros(len(scales), np.int32), axis)
-    return Tensor(w.name, w.shape, "int8", q, data)
-
-
-def _bias(bias: Tensor, scales: np.ndarray) -> Tensor:  # type: ignore[type-arg]
-    """int32 on the scale of the accumulators."""
-    assert bias.data is not None
-    q, data = bias.qparams, bias.data.reshape(-1)
-    if q is not None:
-        given = np.broadcast_to(q.scales.astype(np.float64), data.shape)
-        same = np.allclose(given, scales, rtol=1e-6, atol=0) and not q.zero_points.any()
-        real = data if same else (data - q.zero_points.astype(np.float64)) * given / scales
-    else:
-        real = data.astype(np.float64) / scales
-    limit = 2.0**31 - 1
-    rounded = np.clip(np.rint(np.asarray(real, np.float64)), -limit, limit).astype(np.int32)
-    made = QParams(
-        np.broadcast_to(scales, data.shape).astype(np.float32), np.zeros(len(data), np.int32)
-    )
-    return Tensor(bias.name, data.shape, "int32", made, rounded)
-
-
-def _moving(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    """A move of what is no integer yet: the integers are made before it."""
-    q = y.qparams
-    assert q is not None
-    x = node.input(0)
-    x8 = a.integers(x, a.tensor(x, q, y.source_dtype))
-    return a.moved(node, t, x8)
-
-
-def _extremum(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    made = a.function(t)
-    if made is not None:
-        return a.emit(node, "UNARY", [made[0]], y, Unary(made[1]))
-    return a.emit(node, node.op, [_operand(a, x, y) for x in node.inputs], y, node.attrs)
-
-
-def _operand(a: _Absorption, x: Tensor | None, y: Tensor) -> Tensor:
-    """x with the scale of y."""
-    assert x is not None and y.qparams is not None
-    like = a.tensor(x, y.qparams, y.source_dtype)
-    if x.data is None:
-        return a.integers(x, like)
-    steps = np.rint(x.data / y.qparams.scale) + y.qparams.zero_point
-    return replace(like, data=np.clip(steps, -128, 127).astype(np.int8))
-
-
-def _arithmetic(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    made = a.function(t)
-    if made is not None:
-        return a.emit(node, "UNARY", [made[0]], y, Unary(made[1]))
-    return _direct(a, node, t, y)
-
-
-def _direct(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    inputs: list[Tensor | None] = []
-    for x in node.inputs:
-        if x is None or x.data is None:
-            inputs.append(x if x is None else a.need(x, node))
-        else:
-            inputs.append(_own_constant(x))
-    return a.emit(node, node.op, inputs, y, node.attrs)
-
-
-def _own_constant(t: Tensor) -> Tensor:
-    """A constant that the file left as floats, over its own range."""
-    assert t.data is not None
-    low, high = min(0.0, float(t.data.min())), max(0.0, float(t.data.max()))
-    scale = max(high - low, 1e-30) / 255
-    q = QParams.of(scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
-    steps = np.rint(t.data / q.scale) + q.zero_point
-    return Tensor(t.name, t.shape, "int8", q, np.clip(steps, -128, 127).astype(np.int8))
-
-
-def _concatenation(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    """Parts of other scales are rescaled by the op itself."""
-    inputs: list[Tensor | None] = []
-    for x in node.inputs:
-        assert x is not None
-        inputs.append(a.exactly(x) or _operand(a, x, y))
-    return a.emit(node, node.op, inputs, y, node.attrs)
-
-
-def _fixed(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    """SOFTMAX and LOG_SOFTMAX have one output scale; others are rescaled from it."""
-    scale, zero = _FIXED[node.op]
-    x = a.need(node.input(0), node)
-    q = y.qparams
-    assert q is not None
-    if abs(float(q.scale) - scale) <= 1e-3 * scale and q.zero_point == zero:
-        return a.emit(node, node.op, [x], y, node.attrs)
-    first = a.tensor(t, QParams.of(scale, zero), y.source_dtype)
-    a.emit(node, node.op, [x], first, node.attrs)
-    return a.emit(node, "QUANTIZE", [first], y, NoAttrs())
-
-
-def _bound(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    """RELU and its kin, and UNARY: of integers a table, of another op's result applied to it."""
-    made = a.function(t)
-    if made is not None:
-        return a.emit(node, "UNARY", [made[0]], y, Unary(made[1]))
-    x = node.input(0)
-    expression = _expression(node)
-    if expression is None or not _clamps(expression):
-        raise _Missing(
-            f"{_label(a.producers[x])}: there is no QuantizeLinear between it and {_label(node)}"
-        )
-    q = y.qparams
-    assert q is not None
-    x8 = a.integers(x, a.tensor(x, q, y.source_dtype))
-    return a.emit(node, node.op, [x8], y, node.attrs)
-
-
-def _clamps(e: Expression) -> bool:
-    """Whether only bounds are applied, one to the other's result."""
-    return all(
-        s.function in ("min", "max") and s.args[0] == i and isinstance(s.args[1], float)
-        for i, s in enumerate(e.steps)
-    )
-
-
-def _average_pool(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    """With another scale behind it: a sum with weights of 1, whose scale divides by their number,
-    so that it rounds once."""
-    x, p = a.need(node.input(0), node), node.attrs
-    assert isinstance(p, Pool)
-    if _same(x, y):
-        return a.emit(node, node.op, [x], y, p)
-    before = (p.pad_top, p.pad_left)
-    padded = any(before) or any(
-        (y.shape[1 + i] - 1) * p.stride[i] + p.kernel[i] > x.shape[1 + i] for i in (0, 1)
-    )
-    if padded:  # windows of different sizes
-        first = a.tensor(t, x.qparams or QParams.of(1), x.source_dtype)
-        a.emit(node, node.op, [x], first, p)
-        return a.emit(node, "QUANTIZE", [first], y, NoAttrs())
-    channels = x.shape[3]
-    ones = np.ones((1, *p.kernel, channels), np.int8)
-    q = QParams.of(1 / (p.kernel[0] * p.kernel[1]))
-    w = Tensor(f"{node.name}/ones", ones.shape, "int8", q, ones)
-    attrs = DepthwiseConv2D(p.stride, (1, 1), 0, 0, 1, p.activation)
-    return a.emit(node, "DEPTHWISE_CONV_2D", [x, w, None], y, attrs)
-
-
-def _resize(a: _Absorption, node: Node, t: Tensor, y: Tensor) -> Tensor:
-    """RESIZE_BILINEAR keeps its input's scale."""
-    x = a.need(node.input(0), node)
-    if _same(x, y):
-        return a.emit(node, node.op, [x], y, node.attrs)
-    assert x.qparams is not None
-    first = a.tensor(t, x.qparams, x.source_dtype)
-    a.emit(node, node.op, [x], first, node.attrs)
-    return a.emit(node, "QUANTIZE", [first], y, NoAttrs())
-
-
-_Rule = Callable[[_Absorption, Node, Tensor, Tensor], Tensor]
-_RULES: dict[str, _Rule] = {
-    **dict.fromkeys(_MOVES, _moving),
-    **dict.fromkeys(_WEIGHTED, _weighted),
-    **dict.fromkeys(_DIRECT, _direct),
-    **dict.fromkeys(["ADD", "SUB", "MUL", "DIV"], _arithmetic),
-    **dict.fromkeys(["MAXIMUM", "MINIMUM"], _extremum),
-    **dict.fromkeys(["RELU", "RELU6", "RELU_N1_TO_1", "UNARY"], _bound),
-    **dict.fromkeys(["LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU"], _bound),
-    **dict.fromkeys(["SOFTMAX", "LOG_SOFTMAX"], _fixed),
-    "CONCATENATION": _concatenation,
-    "AVERAGE_POOL_2D": _average_pool,
-    "RESIZE_BILINEAR": _resize,
-}

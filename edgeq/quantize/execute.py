@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import DependencyError, UnsupportedError
 from ..ir.evaluate import dequantize
 from ..ir.graph import Array, Graph, Node, Tensor
+from . import execute_layers
 from .execute_lstm import lstm
 
 OPSET = 17
@@ -588,60 +589,6 @@ def _cumsum(e: Emitter, node: Node) -> None:
     e.bind(node.output, e.add("CumSum", [e.name(node.input(0)), axis], **flags))
 
 
-def _recurrent(e: Emitter, node: Node) -> None:
-    """ONNX's layer of one direction; its tensors have an axis for the directions."""
-    a, x, y = node.attrs, node.input(0), node.output
-    inputs = [e.name(x)]
-    for t in node.inputs[1:4]:
-        inputs.append("" if t is None else e.constant(e.data(t)[None]))
-    inputs.append("")  # sequence_lens
-    for t in node.inputs[4:]:
-        inputs.append("" if t is None else e.add("Unsqueeze", [e.name(t), e.ints(0)]))
-    while not inputs[-1]:
-        inputs.pop()
-    more = {"linear_before_reset": int(a.linear_before_reset)} if node.op == "GRU" else {}
-    names = e.add_many(
-        node.op,
-        inputs,
-        2,
-        hidden_size=y.shape[2],
-        direction="reverse" if a.reverse else "forward",
-        **more,
-    )
-    for t, name, axis in zip(node.outputs, names, (1, 0)):
-        e.bind(t, e.add("Squeeze", [name, e.ints(axis)]))
-
-
-def _top_k(e: Emitter, node: Node) -> None:
-    a = node.attrs
-    inputs = [e.name(node.input(0)), e.ints(a.k)]
-    names = e.add_many("TopK", inputs, 2, axis=a.axis, largest=int(a.largest))
-    for y, name in zip(node.outputs, names):
-        e.bind(y, name)
-
-
-def _non_max_suppression(e: Emitter, node: Node) -> None:
-    a, rows = node.attrs, node.output.shape[0]
-    limits = [e.constant(np.array(v, np.float32)) for v in (a.iou, a.score)]
-    inputs = [e.name(node.input(0)), e.name(node.input(1)), e.ints(a.most), *limits]
-    chosen = e.add("NonMaxSuppression", inputs, center_point_box=int(a.centred))
-    missing = e.constant(np.full((rows, 3), -1, np.int64))
-    all_rows = e.add("Concat", [chosen, missing], axis=0)
-    e.bind(node.output, e.add("Slice", [all_rows, e.ints(0), e.ints(rows), e.ints(0)]))
-
-
-def _quantize(e: Emitter, node: Node) -> None:
-    """QUANTIZE of real numbers and DEQUANTIZE, which rounds ties to even."""
-    x, y = node.input(0), node.output
-    q = y.qparams if node.op == "QUANTIZE" else x.qparams
-    if q is None or q.per_channel or {x.dtype, y.dtype} != {"int8", "float32"}:
-        raise UnsupportedError(f"{node.op} {node.name!r} cannot be run in float")
-    first = e.is_first(x)
-    numbers = [e.constant(np.array(q.scale)), e.constant(np.array(q.zero_point, np.int8))]
-    op = "QuantizeLinear" if node.op == "QUANTIZE" else "DequantizeLinear"
-    e.bind(y, e.add(op, [e.name(x, first), *numbers]), first)
-
-
 def _copy(e: Emitter, node: Node) -> None:
     first = e.is_first(node.input(0))
     e.bind(node.output, e.name(node.input(0), first), first)
@@ -694,11 +641,11 @@ EMIT: dict[str, Rule] = {
     "GATHER": _gather,
     "CUMSUM": _cumsum,
     "LSTM": lstm,
-    "GRU": _recurrent,
-    "RNN": _recurrent,
-    "TOP_K": _top_k,
-    "NON_MAX_SUPPRESSION": _non_max_suppression,
-    "QUANTIZE": _quantize,
-    "DEQUANTIZE": _quantize,
+    "GRU": execute_layers.recurrent,
+    "RNN": execute_layers.recurrent,
+    "TOP_K": execute_layers.top_k,
+    "NON_MAX_SUPPRESSION": execute_layers.non_max_suppression,
+    "QUANTIZE": execute_layers.quantize,
+    "DEQUANTIZE": execute_layers.quantize,
     "COPY": _copy,
 }

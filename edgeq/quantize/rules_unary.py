@@ -38,7 +38,7 @@ def unary(ctx: Lowering, node: Node) -> None:
 
 def _unary_table(node: Node, x: QParams, y: QParams) -> Int8s:
     if node.op == "UNARY":
-        return tables.expression_table(node.attrs.expression, x, y)
+        return tables.expression_table(node.attrs.expression, x, y, node.attrs.even)
     if node.op == "LOGISTIC":
         return tables.logistic_table(x, y)
     if node.op == "TANH":

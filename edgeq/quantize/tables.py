@@ -69,16 +69,23 @@ def _tanh(x: Float64s) -> Float32s:
     return np.copysign(result, x.astype(np.float32))
 
 
-def expression_table(expression: Expression, x: QParams, y: QParams) -> Int8s:
-    """UNARY: of real numbers in float64, rounded half away from zero.
+def expression_table(expression: Expression, x: QParams, y: QParams, even: bool = False) -> Int8s:
+    """UNARY: of real numbers in float64, rounded half away from zero; `even`: as ONNX does it.
 
     Where the function is not a number or infinite, the nearest entry that is a number, or 0.
     """
     real = expression(np.float64(x.scale) * (_X - x.zero_point))
+    if even:
+        steps32 = (x.scale * (_X - x.zero_point).astype(np.float32)).astype(np.float64)
+        real = expression(steps32)
     defined = np.flatnonzero(np.isfinite(real))
     if len(defined) == 0:
         return _clamped(np.full(256, y.zero_point, np.int64))
     nearest = defined[np.abs(_DIFF[:, None] - defined[None, :]).argmin(1)]
+    if even:
+        with np.errstate(over="ignore"):
+            steps = np.rint(real[nearest].astype(np.float32) / y.scale)
+        return _clamped(np.clip(steps, -1024, 1024).astype(np.int64) + y.zero_point)
     steps = np.clip(real[nearest] / np.float64(y.scale), -1024, 1024)
     return _clamped(round_half_away(steps).astype(np.int64) + y.zero_point)
 
