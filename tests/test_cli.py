@@ -100,12 +100,12 @@ def test_files_that_are_no_networks(command: str, fail: Any, tmp_path: Path) -> 
     assert fail(command, tmp_path / "none.eqm").endswith("none.eqm: No such file or directory\n")
     text_file = tmp_path / "notes.tflite"
     text_file.write_text("hello")
-    assert "notes.tflite: not a .tflite file" in fail(command, text_file)
+    assert "notes.tflite: neither a .tflite file" in fail(command, text_file)
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(DIGITS.read_bytes()[:9000])
     fail(command, damaged)
     said = fail(command, DIGITS.with_name("digits_float.tflite"))
-    assert "operators compute on float32, and edgeq does not calibrate float networks yet" in said
+    assert "operators compute on float32; give calibration data: --calibrate" in said
 
 
 def command_line(*arguments: object) -> list[str]:
@@ -177,12 +177,50 @@ def test_convert_native(call: Any, fail: Any, tmp_path: Path) -> None:
 
 
 def test_convert_refuses(fail: Any, tmp_path: Path) -> None:
-    onnx = DIGITS.with_name("digits_int8.onnx")
-    assert "ONNX import is not there yet" in fail("convert", onnx, "-o", tmp_path / "a.eqm")
+    assert "quantized already; leave calibration out" in fail(
+        "convert", DIGITS, "-o", tmp_path / "a.eqm", "--calibrate", "none"
+    )
     assert "no input 'x'" in fail(
         "convert", DIGITS, "-o", tmp_path / "a.eqm", "--input-shape", "x=1,8"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_calibrate(
+    call: Any, fail: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A float network from its samples to a file that is right about the digits."""
+    pytest.importorskip("onnxruntime")
+    digits = np.load(DIGITS.with_name("digits_test.npz"))
+    images = (digits["images"] / 16).astype(np.float32)[..., None]
+    data, out, page = tmp_path / "x.npy", tmp_path / "digits.eqm", tmp_path / "report.html"
+    np.save(data, images[::2])
+    network = DIGITS.with_name("digits_float.tflite")
+    how = (network, "-o", out, "--calibrate", data)
+    shown = call("convert", *how, "--samples", "64", "--report", page)
+    assert "requantization" in shown
+    assert "over 16 of 64 samples" in shown
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    session = edgeq.load(out)
+    assert session.inputs[0].dtype == np.float32
+    found = [int(np.argmax(session.run(x[None])[0])) for x in images[1::2]]
+    assert np.mean(np.array(found) == digits["labels"][1::2]) > 0.9
+
+    first = out.read_bytes()
+    report = call("convert", *how, "--samples", "64", "--json")
+    assert out.read_bytes() == first
+    assert report["quantization"]["samples"] == 64
+    assert report["quantization"]["score"] > 20
+    assert main(["convert", *map(str, how), "--min-sqnr", "90"]) == 2
+    assert "--min-sqnr asks for 90; the worst layer is" in capsys.readouterr().err
+    assert out.read_bytes() == first
+    shown = call("convert", network, "-o", out, "--calibrate", "none")
+    assert "calibrated without data" in shown
+    assert "no range method" not in shown
+    np.save(data, images[:4])
+    assert "4 distinct samples: ranges come out by chance" in call("convert", *how)
+    np.save(data, images[:4, :5])
+    assert "needs float32 (1, 8, 8, 1)" in fail("convert", *how)
 
 
 # ---- run
