@@ -56,6 +56,7 @@ def calibrate(
     from .data import scaling
     from .data.checks import Observer
     from .passes import run_float_passes
+    from .passes.layout import layout
     from .quantize.calibrate import quantize
     from .quantize.execute import FloatRunner
 
@@ -79,7 +80,7 @@ def calibrate(
         def runner(graph: Graph, watched: Sequence[Tensor]) -> FloatRunner:
             return FloatRunner(graph, watched)
 
-        findings += scaling.judge(graph, samples, runner)
+        findings += scaling.judge(layout(graph.copy()), samples, runner)
     return Calibrated(quantized, tuple(findings), notes)
 
 
@@ -102,6 +103,11 @@ class _Walk:
 
 def _check_float(graph: Graph) -> None:
     """Parts that are quantized already cannot be calibrated with the rest."""
+    if graph.states:
+        raise UnsupportedError(
+            f"state {graph.states[0].name!r}: float networks that keep something from run to run"
+            " cannot be calibrated; make the state an input and an output"
+        )
     held = [n for n in graph.nodes if n.op in ("QUANTIZE", "DEQUANTIZE")]
     if held:
         raise UnsupportedError(
