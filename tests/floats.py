@@ -12,6 +12,7 @@ from oracle import Reference
 
 from edgeq.importers.tflite import import_tflite
 from edgeq.ir.graph import Graph
+from edgeq.passes import run_float_passes
 from edgeq.quantize.execute import FloatRunner
 
 
@@ -52,10 +53,11 @@ def reference(data: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def check_float(data: bytes, inputs: Sequence[np.ndarray], tolerance: float = 1e-5) -> Graph:
-    """Compares an imported file with TFLite; the graph."""
+    """Compares an imported file, before and after the passes, with TFLite; the graph."""
     graph = import_tflite(data)
     want = reference(data, inputs)
     assert deviation(run_graph(graph, inputs), want) <= tolerance
+    assert deviation(run_graph(run_float_passes(graph), inputs), want) <= tolerance
     return graph
 
 
