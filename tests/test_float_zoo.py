@@ -72,8 +72,15 @@ def compare(data: bytes, graph: Graph, reference_data: bytes) -> None:
 
 @pytest.mark.parametrize("name", FLOAT)
 def test_float(name: str) -> None:
+    """Where a SOFTMAX ends it, what goes into it too: a sure one hides differences."""
     data = model(name)
-    compare(data, import_tflite(data), data)
+    graph = import_tflite(data)
+    compare(data, graph, data)
+    if graph.nodes[-1].op == "SOFTMAX":
+        subgraph = tflite.Model.GetRootAs(data).Subgraphs(0)
+        count = subgraph.OperatorsLength() - 1
+        shorter = cut(data, count, subgraph.Operators(count).Inputs(0))
+        compare(shorter, import_tflite(shorter), shorter)
 
 
 # What the passes leave of some networks.
