@@ -300,10 +300,10 @@ def test_files_that_want_memory(op: str) -> None:
 # ---- conversion
 
 
-def test_a_float_network_cannot_be_converted_yet(tmp_path: Path) -> None:
+def test_a_float_network_wants_calibration(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(small().model("t1_0"))
-    with pytest.raises(UnsupportedError, match="is a float network"):
+    with pytest.raises(ArgumentError, match="give calibration data"):
         edgeq.convert(path)
     with pytest.raises(FormatError, match=r"neither a \.tflite file"):
         edgeq.convert(b"\x00" * 64)
