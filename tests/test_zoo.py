@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import fill
 from oracle import ORACLE_NAME, Reference, compare, operators, oracle_is_exact, run_edgeq
 from zoo import (
     NETWORKS,
@@ -100,3 +101,21 @@ def test_inner_tensors(network: Network, full: bool) -> None:
         cut = with_output(model, int(tensor))
         want = Reference(cut).run([x])
         compare(run_edgeq(cut, [x]), want, f"{network.name}, tensor {tensor}")
+
+
+INT16 = sorted(
+    path.relative_to(zoo_folder() / "models").as_posix()
+    for pattern in ("tflm-seanet/*.tflite", "litert/*a16w8*.tflite", "litert/simple_quant*.tflite")
+    for path in zoo_folder().glob(f"models/{pattern}")
+    if "transpose_conv" not in path.name  # their output shapes are inputs
+)
+
+
+@pytest.mark.parametrize("name", INT16)
+def test_int16_networks(name: str) -> None:
+    model = (zoo_folder() / "models" / name).read_bytes()
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    session = oracle_session(model)
+    for _ in range(3):
+        inputs = [fill(rng, tuple(d["shape"]), d["dtype"].__name__) for d in session.inputs]
+        compare(edgeq_session(model).run(*inputs), session.run(inputs), name)

@@ -113,6 +113,10 @@ bool kc_add16(kc_case *c)
         .ey = usual ? kc_between(rng, -18, -10) : kc_between(rng, -31, 30),
         .sign2 = KC_ONE_OF(rng, 1, -1),
     };
+    if (usual && kc_chance(rng, 60)) { /* one of the scales is the larger one: factor 1/2 */
+        p->m1 = 1 << 30;
+        p->e1 = 0;
+    }
     activation(rng, is_wide(&t, EQ_WIDE_Y), &p->act_min, &p->act_max);
     kc_describe(c, " zeros %d %d %d shift %d m %d %d %d e %d %d %d act %d..%d sign %d", p->x1_zero,
                 p->x2_zero, p->y_zero, p->left_shift, p->m1, p->m2, p->my, p->e1, p->e2, p->ey,

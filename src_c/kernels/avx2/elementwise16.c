@@ -56,6 +56,15 @@ static size_t size_of(unsigned wide, unsigned which)
     return wide & which ? 2 : 1;
 }
 
+/* An operand times 2^shift by R31; a multiplier of exactly 1/2, that of the larger scale, is a
+ * shift.
+ */
+static AVX2_INLINE __m256i scaled(__m256i x, __m128i shift, const r31 *r, bool halves)
+{
+    const __m256i v = _mm256_sll_epi32(x, shift);
+    return halves ? _mm256_srai_epi32(v, 1) : requantize(v, r);
+}
+
 static AVX2 void add16(size_t count, const void *x1, size_t step1, const void *x2, size_t step2,
                        void *y, const eq_add_params *p, unsigned wide)
 {
@@ -65,12 +74,14 @@ static AVX2 void add16(size_t count, const void *x1, size_t step1, const void *x
     const __m256i z1 = _mm256_set1_epi32(p->x1_zero), z2 = _mm256_set1_epi32(p->x2_zero);
     const __m256i zy = _mm256_set1_epi32(p->y_zero), sign = _mm256_set1_epi32(p->sign2);
     const __m128i shift = _mm_cvtsi32_si128(p->left_shift);
+    const bool half1 = p->m1 == 1 << 30 && p->e1 == 0 && p->left_shift > 0;
+    const bool half2 = p->m2 == 1 << 30 && p->e2 == 0 && p->left_shift > 0;
     for (size_t i = 0, n; i < count; i += n) {
         n = count - i < 8 ? count - i : 8;
-        __m256i a = _mm256_sub_epi32(operand(x1, i, step1, size1, n), z1);
-        __m256i b = _mm256_sub_epi32(operand(x2, i, step2, size2, n), z2);
-        a = requantize(_mm256_sll_epi32(a, shift), &r1);
-        b = _mm256_sign_epi32(requantize(_mm256_sll_epi32(b, shift), &r2), sign);
+        const __m256i d1 = _mm256_sub_epi32(operand(x1, i, step1, size1, n), z1);
+        const __m256i d2 = _mm256_sub_epi32(operand(x2, i, step2, size2, n), z2);
+        const __m256i a = scaled(d1, shift, &r1, half1);
+        const __m256i b = _mm256_sign_epi32(scaled(d2, shift, &r2, half2), sign);
         const __m256i sum = _mm256_add_epi32(requantize(_mm256_add_epi32(a, b), &ry), zy);
         store_elements((uint8_t *)y + i * size_y, size_y, n, clamp_32(sum, p->act_min, p->act_max));
     }
@@ -107,9 +118,8 @@ static AVX2 void rescale(size_t count, const void *x, uint8_t x_dtype, void *y, 
     for (size_t i = 0, n; i < count; i += n) {
         n = count - i < 8 ? count - i : 8;
         const __m256i v = load_elements((const uint8_t *)x + i * size_x, size_x, n);
-        const __m256i scaled = _mm256_add_epi32(requantize(_mm256_sub_epi32(v, zx), &r), zy);
-        store_elements((uint8_t *)y + i * size_y, size_y, n,
-                       clamp_32(scaled, p->act_min, p->act_max));
+        const __m256i sum = _mm256_add_epi32(requantize(_mm256_sub_epi32(v, zx), &r), zy);
+        store_elements((uint8_t *)y + i * size_y, size_y, n, clamp_32(sum, p->act_min, p->act_max));
     }
 }
 
