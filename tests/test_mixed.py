@@ -15,6 +15,7 @@ import pytest
 from cases import Rng, chance, fill, limits, pick, seeded, weight_values
 from eqm_evaluate import evaluate
 
+from edgeq.difference import differences
 from edgeq.errors import UnsupportedError
 from edgeq.format.program import Program
 from edgeq.format.reader import read_program
@@ -342,3 +343,13 @@ def test_refusals() -> None:
     assert "tensor 'y': its type is int16, that of 'n' is int8" in text
     text = refusal(one_node("LOG_SOFTMAX", [x], [], y, ops.NoAttrs()))
     assert "quantize this layer with int8 activations" in text
+
+
+def test_difference_of_arithmetics() -> None:
+    """What `edgeq convert --arithmetic native` reports of an int16 network."""
+    rng = np.random.default_rng(3)
+    graph = network(rng)
+    files = [write_program(lower(run_passes(graph), a)) for a in ("exact", "native")]
+    (found,) = differences(*files)
+    assert (found.dtype, found.elements) == ("int16", 12)
+    assert found.max_step < 300

@@ -31,7 +31,7 @@ def golden_inputs(seed: int, inputs: Sequence[tuple[str, Sequence[int]]]) -> lis
         if dtype == "bool":
             data = data & np.uint8(1)
         little = data.copy().view(np.dtype(dtype).newbyteorder("<"))
-        arrays.append(little.astype(dtype, copy=False).reshape(tuple(shape)))
+        arrays.append(little.astype(dtype).reshape(tuple(shape)))  # in native order
     return arrays
 
 
