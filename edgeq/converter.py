@@ -90,6 +90,7 @@ def convert(
     arithmetic: str | None = None,
     calibrate: Where | None = None,
     samples: int | None = None,
+    skip_bad: bool = False,
     preprocess: Preprocessing | None = None,
     method: str = "auto",
     effort: str = "default",
@@ -100,8 +101,9 @@ def convert(
 
     A float network is calibrated first, with at most `samples` of what `calibrate` is: a folder of
     pictures, .npy, .npz or .wav files, a Python file, arrays or an iterable of them
-    (edgeq.data.samples.open_samples), or ``"none"``: inputs are invented. `method`: how ranges are
-    found, ``"auto"`` or one of quantize.ranges.METHODS. `effort`: ``"fast"``, ``"default"`` or
+    (edgeq.data.samples.open_samples), or ``"none"``: inputs are invented. `skip_bad`: files of it
+    that cannot be read are left out, and named in the report. `method`: how ranges are found,
+    ``"auto"`` or one of quantize.ranges.METHODS. `effort`: ``"fast"``, ``"default"`` or
     ``"high"``. `max_16bit`: the largest share of the work that may have int16 activations.
 
     `out`: also write it there; a file of that name is replaced when the new one is complete, and
@@ -133,7 +135,9 @@ def convert(
     calibrated = None
     if float_nodes(graph):
         where = path or "these bytes"
-        calibrated = _calibrate(graph, where, calibrate, samples, preprocess, options, tell)
+        calibrated = _calibrate(
+            graph, where, calibrate, samples, preprocess, options, tell, skip_bad
+        )
         graph, arithmetic = calibrated.quantized.graph, "native"
     elif calibrate is not None:
         raise ArgumentError(
@@ -195,6 +199,7 @@ def _calibrate(
     preprocess: Preprocessing | None,
     options: Options,
     tell: Progress,
+    skip_bad: bool,
 ) -> Calibrated:
     from .quantizer import calibrate
 
@@ -205,7 +210,7 @@ def _calibrate(
         )
     if isinstance(preprocess, Mapping):
         raise ArgumentError("preprocess: calibration takes one for all pictures")
-    return calibrate(graph, samples, limit, preprocess, options, tell)
+    return calibrate(graph, samples, limit, preprocess, options, tell, skip_bad)
 
 
 def _lower(graph: Graph, arithmetic: str) -> Program:

@@ -47,6 +47,7 @@ def calibrate(
     preprocess: Pictures,
     options: Options,
     tell: Tell,
+    skip_bad: bool = False,
 ) -> Calibrated:
     """Quantizes an imported float graph by samples from `where` (data.samples.open_samples), or, if
     that is ``"none"``, by inputs made up here.
@@ -54,7 +55,7 @@ def calibrate(
     Raises ArgumentError for samples that do not fit, UnsupportedError for what cannot be run.
     """
     from .data import scaling
-    from .data.checks import Observer
+    from .data.checks import Observer, expected_ranges
     from .passes import run_float_passes
     from .passes.layout import layout
     from .quantize.calibrate import quantize
@@ -70,11 +71,11 @@ def calibrate(
             "real samples will do better",
         )
     else:
-        samples = open_samples(where, float_graph.inputs, preprocess, limit)
-    observer = Observer(float_graph.inputs)
+        samples = open_samples(where, float_graph.inputs, preprocess, limit, skip_bad=skip_bad)
+    observer = Observer(float_graph.inputs, expected_ranges(graph))
     walk = _Walk(samples, observer, tell)
     quantized = quantize(float_graph, walk, simulate, options, tell, samples.count)
-    findings = [] if notes else observer.findings()
+    findings = [] if notes else observer.findings(walk.skipped)
     if not notes and options.effort != "fast":
 
         def runner(graph: Graph, watched: Sequence[Tensor]) -> FloatRunner:
@@ -90,15 +91,17 @@ class _Walk:
     def __init__(self, samples: Samples, observer: Observer, tell: Tell) -> None:
         self._samples, self._observer, self._tell = samples, observer, tell
         self._first = True
+        self.skipped: list[str] = []
 
     def __iter__(self) -> Iterator[Feed]:
         if not self._first:
             yield from self._samples
             return
         self._first = False
-        for feed in track(self._samples, self._tell, "calibrating", 0.1, 0.5):
-            self._observer.add(feed)
+        for name, feed in track(self._samples, self._tell, "calibrating", 0.1, 0.5):
+            self._observer.add(feed, name)
             yield feed
+        self.skipped = list(self._samples.skipped)
 
 
 def _check_float(graph: Graph) -> None:

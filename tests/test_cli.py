@@ -326,6 +326,31 @@ def test_inspect_shows_preprocessing(call: Any, tmp_path: Path) -> None:
     assert picture["table"][0][255] == 127
 
 
+def test_calibration_with_pictures(call: Any, fail: Any, tmp_path: Path) -> None:
+    """The findings name files; bad ones are an error, or left out and named."""
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for n in (2, 3, 7):
+        (folder / f"{n}.png").write_bytes(DIGITS.with_name(f"digit_{n}.png").read_bytes())
+    (folder / "again.png").write_bytes((folder / "7.png").read_bytes())
+    (folder / "bad.png").write_text("hello")
+    model = DIGITS.with_name("digits_float.onnx")
+    out = tmp_path / "digits.eqm"
+    common = ("convert", model, "-o", out, "--calibrate", folder, "--preprocess", "unit")
+    message = fail(*common, "--effort", "fast")
+    assert "bad.png: not a picture" in message
+    assert "--skip-bad leaves such files out" in message
+    assert not out.exists()
+    shown = call(*common, "--effort", "fast", "--skip-bad")
+    assert "1 bad sample left out of 5" in shown
+    assert "3 distinct samples" in shown
+    assert "1 of 4 samples repeat others" in shown
+    assert f"{folder / 'again.png'} = {folder / '7.png'}" in shown
+    (found,) = call("run", out, folder / "3.png", "--json")["pictures"]
+    assert found["outputs"][0]["top"][0]["index"] == 3
+
+
 def test_convert_refuses_preprocessing(fail: Any, tmp_path: Path) -> None:
     out = tmp_path / "x.eqm"
     assert "neither a preset" in fail("convert", DIGITS, "-o", out, "--preprocess", "tensorflow")

@@ -20,7 +20,7 @@ from cases import Rng
 from programs import DIGITS, ROOT
 
 import edgeq
-from edgeq.data.checks import FEW, Observer, Watched, expected_ranges
+from edgeq.data.checks import FEW, Observer, expected_ranges
 from edgeq.data.preprocess import Preprocess
 from edgeq.data.samples import Samples, open_samples, spread, track
 from edgeq.errors import ArgumentError
@@ -450,7 +450,7 @@ def test_progress_with_time_left() -> None:
     rows = [np.zeros((1, 5))] * 4
     samples = open_samples(rows, [VECTOR])
     tell: Callable[[str, float], None] = lambda text, done: told.append((text, done))  # noqa: E731
-    assert len(list(track(samples, tell, "looking", 0.2, 0.6, clock))) == 4
+    assert [n for n, _ in track(samples, tell, "looking", 0.2, 0.6, clock)][1] == "sample 1"
     assert told == [
         ("looking: 1 of 4", 0.2),
         ("looking: 2 of 4, 3:00 min left", pytest.approx(0.3)),
@@ -518,18 +518,18 @@ def test_range_against_the_networks(rng: Rng, low: float, high: float, is_wrong:
         assert "the network was made for -1 … 1" in found["range"]
 
 
-def test_watched_samples(tmp_path: Path, rng: Rng) -> None:
-    """Looked at in the first complete pass, and in no other."""
+def test_samples_that_were_skipped(tmp_path: Path) -> None:
     for i in range(5):
         np.save(tmp_path / f"{i}.npy", np.full((1, 5), i // 2))
     (tmp_path / "5.npy").write_bytes(b"")
-    watched = Watched(open_samples(tmp_path, [VECTOR], skip_bad=True), {"x": (0, 100)})
-    next(iter(watched))
-    assert watched.findings() == []
-    assert len(list(watched)) == len(list(watched)) == 5
-    found = {f.kind: f.text for f in watched.findings()}
+    samples = open_samples(tmp_path, [VECTOR], skip_bad=True)
+    observer = Observer([VECTOR], {"x": (0, 100)})
+    for name, feed in samples.named():
+        observer.add(feed, name)
+    found = {f.kind: f.text for f in observer.findings(samples.skipped)}
     assert list(found) == ["skipped", "few", "duplicates", "constant", "range"]
     assert found["skipped"].startswith("1 bad sample left out of 6: ")
+    assert "5.npy" in found["skipped"]
     assert "3 distinct samples" in found["few"]
     assert "2 of 5 samples repeat others" in found["duplicates"]
 

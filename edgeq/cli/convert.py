@@ -88,6 +88,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--samples", type=int, metavar="N", help="calibrate with N samples, evenly spread [all]"
     )
     parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out samples that cannot be read"
+    )
+    parser.add_argument(
         "--method", choices=("auto", *METHODS), default="auto", help="how ranges are found [auto]"
     )
     parser.add_argument(
@@ -146,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
             arithmetic=options.arithmetic,
             calibrate=options.calibrate,
             samples=options.samples,
+            skip_bad=options.skip_bad,
             preprocess=options.preprocess,
             method=options.method,
             effort=options.effort,

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..ir.graph import Graph
-from .samples import Array, Feed, Input, Samples
+from .samples import Array, Input
 
 FEW = 32  # distinct samples
 _NAMED = 3  # samples that a warning names
@@ -96,9 +96,12 @@ class Observer:
         if earlier is not name:
             self._repeated.append((name, earlier))
 
-    def findings(self) -> list[Finding]:
-        """What can be said of the samples so far."""
+    def findings(self, skipped: Sequence[str] = ()) -> list[Finding]:
+        """What can be said of the samples so far, and of those that Samples.skipped names."""
         found = []
+        if skipped:
+            bad, of = _counted(len(skipped), "bad sample"), len(skipped) + self.samples
+            found.append(Finding("skipped", f"{bad} left out of {of}: {_listed(skipped)}"))
         distinct = self.samples - len(self._repeated)
         if distinct < FEW:
             found.append(
@@ -135,40 +138,6 @@ class Observer:
         if name in self._expected and self.samples:
             found += _far(name, s, *self._expected[name])
         return found
-
-
-class Watched:
-    """Samples that are looked at while somebody else walks through them, as often as he wants.
-
-    The first pass that reaches the end is what `findings()` speaks of.
-    """
-
-    def __init__(
-        self, samples: Samples, expected: Mapping[str, tuple[float, float]] | None = None
-    ) -> None:
-        self.samples, self._expected = samples, expected
-        self._seen: Observer | None = None
-
-    def __iter__(self) -> Iterator[Feed]:
-        if self._seen is not None:
-            yield from self.samples
-            return
-        observer = Observer(self.samples.inputs, self._expected)
-        for name, feed in self.samples.named():
-            observer.add(feed, name)
-            yield feed
-        self._seen = observer
-
-    def findings(self) -> list[Finding]:
-        """Empty before a pass is complete. Samples that were skipped are among them."""
-        if self._seen is None:
-            return []
-        skipped = self.samples.skipped
-        bad = (
-            f"{_counted(len(skipped), 'bad sample')} left out of "
-            f"{len(skipped) + self._seen.samples}: {_listed(skipped)}"
-        )
-        return [*([Finding("skipped", bad)] if skipped else []), *self._seen.findings()]
 
 
 def expected_ranges(graph: Graph) -> dict[str, tuple[float, float]]:

@@ -240,18 +240,18 @@ def track(
     begin: float = 0.0,
     end: float = 1.0,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Feed]:
-    """The feeds; tells before each of them how far it is and, after a second, the time left."""
+) -> Iterator[tuple[str, Feed]]:
+    """As samples.named(); tells before each how far it is and, after a second, the time left."""
     start = clock()
     count = samples.count
-    for i, feed in enumerate(samples):
+    for i, (name, feed) in enumerate(samples.named()):
         if count is None:
             tell(f"{what}: sample {i + 1}", begin)
         else:
             elapsed = clock() - start
             left = f", {_left(elapsed / i * (count - i))} left" if i and elapsed >= 1 else ""
             tell(f"{what}: {i + 1} of {count}{left}", begin + (end - begin) * i / count)
-        yield feed
+        yield name, feed
     tell(what, end)
 
 

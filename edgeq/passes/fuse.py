@@ -112,4 +112,6 @@ def _fuse_relu(
     producer.attrs = replace(producer.attrs, activation=relu.op)
     producer.outputs = [y]
     producers[y] = producer
+    if x in graph.norm_statistics:
+        graph.norm_statistics[y] = graph.norm_statistics.pop(x)
     return True
