@@ -6,6 +6,7 @@ Slow and plain, and independent of the C library, whose golden cases it checks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -401,6 +402,194 @@ def resize_bilinear_u8(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarr
 
 # The result is clamped to the range of its dtype.
 SATURATING = ("PRELU", "MEAN", "SUM")
+# Whole numbers. Python's integers are exact; evaluate() stores them modulo the type's range.
+
+
+def _objects(x: np.ndarray) -> np.ndarray:
+    return x.astype(object)
+
+
+def _divide(a: int, b: int) -> int:
+    """Towards zero."""
+    if b == 0:
+        return 0
+    return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+
+
+_INTEGER: tuple[Callable[[int, int], int], ...] = (
+    lambda a, b: a + b,
+    lambda a, b: a - b,
+    lambda a, b: a * b,
+    max,
+    min,
+    _divide,
+    lambda a, b: a // b if b else 0,
+    lambda a, b: a - a // b * b if b else 0,
+    lambda a, b: int(a == b),
+    lambda a, b: int(a != b),
+    lambda a, b: int(a < b),
+    lambda a, b: int(a <= b),
+    lambda a, b: a & b,
+    lambda a, b: a | b,
+)
+_REDUCE: tuple[Callable[[int, int], int], ...] = (
+    _INTEGER[0], _INTEGER[2], max, min, _INTEGER[12], _INTEGER[13],
+)  # fmt: skip
+
+
+def _wrapped(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Python integers modulo the range of `dtype`."""
+    if dtype == "bool":
+        return values.astype(bool)
+    bits = 8 * np.dtype(dtype).itemsize
+    half = 1 << (bits - 1)
+    return ((values + half) % (1 << bits) - half).astype(dtype)
+
+
+def integer(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    f = p["function"]
+    y = np.frompyfunc(_INTEGER[f], 2, 1)(_objects(x[0]) + 0, _objects(x[1]) + 0)
+    return _wrapped(np.asarray(y, object), "bool" if f >= 8 else str(x[0].dtype))
+
+
+def select(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return np.where(x[0], x[1], x[2])
+
+
+def reduce_integer(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    y = _objects(x[0]) + 0
+    for axis in _axes(p):
+        parts = np.split(y, y.shape[axis], axis)
+        y = parts[0]
+        for part in parts[1:]:
+            y = np.frompyfunc(_REDUCE[p["function"]], 2, 1)(y, part)
+    return _wrapped(y, str(x[0].dtype))
+
+
+def cumsum(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    y = np.flip(_objects(x[0]), p["axis"]) if p["reverse"] else _objects(x[0])
+    total = np.cumsum(y, axis=p["axis"], dtype=object)
+    total = total - y if p["exclusive"] else total
+    return _wrapped(np.flip(total, p["axis"]) if p["reverse"] else total, str(x[0].dtype))
+
+
+def table(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return p["table"][x[0].astype(np.int64) + 128]
+
+
+def search(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return p["values"][np.searchsorted(p["boundaries"], x[0], side="right")]
+
+
+def div(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    k = x[1].astype(np.int64) + 128
+    steps = (x[0].astype(np.int64) - p["x1_zero"]) << 20
+    steps, k = np.broadcast_arrays(steps, k)
+    y = requantize(steps, p["multiplier"].astype(np.int64)[k], p["exponent"].astype(np.int64)[k])
+    return np.clip(y + p["y_zero"], p["act_min"], p["act_max"])
+
+
+# By indices, which count as the nearest ones inside.
+
+
+def gather(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    axis, batch = p["axis"], p["batch_dims"]
+    index = np.clip(x[1], 0, x[0].shape[axis] - 1)
+    if batch == 0:
+        return np.take(x[0], index, axis)
+    rows = [
+        gather([a, b], (), {"axis": axis - 1, "batch_dims": batch - 1}) for a, b in zip(x[0], index)
+    ]
+    return np.stack(rows)
+
+
+def _places(index: np.ndarray, shape: Shape) -> list[tuple[int, ...]]:
+    rows = index.reshape(-1, index.shape[-1])
+    limits = np.array(shape[: index.shape[-1]]) - 1
+    return [tuple(int(v) for v in np.clip(row, 0, limits)) for row in rows]
+
+
+def gather_nd(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    return np.array([x[0][at] for at in _places(x[1], x[0].shape)]).reshape(shape)
+
+
+def scatter_nd(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    places = _places(x[0], shape)
+    y = np.zeros(shape, object)
+    updates = _objects(x[1]).reshape(len(places), *shape[x[0].shape[-1] :])
+    for at, update in zip(places, updates):
+        y[at] = y[at] + update
+    return _wrapped(y, str(x[1].dtype))
+
+
+def update_slice(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    y = x[0].copy()
+    begin = np.clip(x[2], 0, np.array(x[0].shape) - x[1].shape)
+    y[tuple(slice(b, b + n) for b, n in zip(begin, x[1].shape))] = x[1]
+    return y
+
+
+def top_k(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    order = np.argsort(-x[0].astype(np.int64), axis=-1, kind="stable")
+    return order[..., : shape[-1]]
+
+
+# Products and norms.
+
+
+def batch_matmul(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    a, b = x[0].astype(np.int64) - p["x_zero"], x[1].astype(np.int64) - p["w_zero"]
+    y = requantize(a @ np.swapaxes(b, -1, -2), np.int64(p["m"]), np.int64(p["e"])) + p["y_zero"]
+    return np.clip(y, p["act_min"], p["act_max"])
+
+
+def _rounded(x: int, n: int) -> int:
+    """x / 2^n, ties up."""
+    return (2 * x + (1 << n)) >> (n + 1)
+
+
+def layer_norm(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    rows = x[0].reshape(math.prod(shape[: p["axis"]]), -1).tolist()
+    epsilon = p["epsilon"][0] + (p["epsilon"][1] << 32)
+    y = []
+    for r, row in enumerate(rows):
+        row = [e - p["x_zero"] for e in row]
+        n, total = len(row), sum(row) if p["centred"] else 0
+        v = max(2**16 * (n * sum(e * e for e in row) - total * total) + epsilon, 1)
+        s = (64 - v.bit_length()) // 2
+        inverse = 2**62 // math.isqrt(v << 2 * s)
+        for i, e in enumerate(row):
+            k = (r if p["per_row"] else i) % p["count"]
+            t = _rounded((n * e - total) * inverse, 34 - s)
+            u = _rounded(t * int(p["gamma"][k]), p["fraction"] + 8) + int(p["beta"][k])
+            y.append(min(max(_rounded(u, 12), -128), 127))
+    return np.array(y).reshape(shape)
+
+
+def _inverse_sqrt(x: int) -> tuple[int, int]:
+    if x <= 1:
+        return 2**31 - 1, 0
+    e = 11
+    while x >= 2**29:
+        x, e = x // 4, e + 1
+    k = (_zeros(x) - 1) // 2 - 1
+    x, e = x * 4**k, e - k
+    h, v = half_away(x // 2, 2), 2**28
+    for _ in range(5):
+        cube = _sat(_high(_high(v, v), v) * 64)
+        v = _sat((_high(3 * 2**27, v) - _high(h, cube)) * 8)
+    v = _high(v, 1518500250)
+    return (v * 2**-e, 0) if e < 0 else (v, -e)
+
+
+def l2_normalization(x: list[np.ndarray], shape: Shape, p: Params) -> np.ndarray:
+    rows = x[0].astype(np.int64).reshape(-1, shape[-1]) - p["x_zero"]
+    y = []
+    for row in rows:
+        m, e = _inverse_sqrt(int((row**2).sum()))
+        y.append(np.clip(requantize(row, np.int64(m), np.int64(e + 7)), -128, 127))
+    return np.array(y).reshape(shape)
+
 
 OPS: dict[str, Callable[[list[np.ndarray], Shape, Params], np.ndarray]] = {
     "CONV_2D": conv_2d,
@@ -435,4 +624,20 @@ OPS: dict[str, Callable[[list[np.ndarray], Shape, Params], np.ndarray]] = {
     "INTERPOLATE": interpolate,
     "SIGMOID": sigmoid,
     "SOFTMAX16": softmax16,
+    "INTEGER": integer,
+    "SELECT": select,
+    "CAST": copy,  # evaluate() stores what it gives as the output's type
+    "REDUCE_INTEGER": reduce_integer,
+    "CUMSUM": cumsum,
+    "TABLE": table,
+    "SEARCH": search,
+    "DIV": div,
+    "GATHER": gather,
+    "GATHER_ND": gather_nd,
+    "SCATTER_ND": scatter_nd,
+    "UPDATE_SLICE": update_slice,
+    "TOP_K": top_k,
+    "BATCH_MATMUL": batch_matmul,
+    "LAYER_NORM": layer_norm,
+    "L2_NORMALIZATION": l2_normalization,
 }

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeq.format.golden import golden_inputs
 from edgeq.format.program import Op, Picture, Port, Program, Value
+from edgeq.format.spec import INTEGER_FUNCTIONS
 
 Shape = tuple[int, ...]
 
@@ -353,6 +354,90 @@ def picture() -> Program:
     return program
 
 
+def _numbers(name: str) -> int:
+    """The code of a function of INTEGER."""
+    return INTEGER_FUNCTIONS.index(name)
+
+
+def whole() -> Program:
+    """Every function of INTEGER and of REDUCE_INTEGER, masks, types, sums."""
+    b = Builder()
+    x = b.input("x", (2, 3))
+    table = (np.arange(-128, 128) * 20077001 % 2**31 - 2**30).astype(np.int32)
+    n = b.op("TABLE", [x], (2, 3), "int32", table=table)
+    k = b.const(np.array([5, -1, 0], np.int32), 0.0)
+    y = n
+    for name in ("ADD", "MUL", "MAXIMUM", "SUB", "MINIMUM", "DIV", "FLOOR_DIV", "FLOOR_MOD"):
+        y = b.op("INTEGER", [y, k], (2, 3), "int32", function=_numbers(name))
+        y = b.op("INTEGER", [y, n], (2, 3), "int32", function=_numbers("ADD"))
+    b.output("y", y)
+    wide = b.op("CAST", [y], (2, 3), "int64")
+    one = b.const(np.array([[7]], np.int64), 0.0)
+    less = b.op("INTEGER", [wide, one], (2, 3), "bool", function=_numbers("LESS"))
+    most = b.op("INTEGER", [one, wide], (2, 3), "bool", function=_numbers("LESS_EQUAL"))
+    same = b.op("INTEGER", [less, most], (2, 3), "bool", function=_numbers("EQUAL"))
+    other = b.op("INTEGER", [n, k], (2, 3), "bool", function=_numbers("NOT_EQUAL"))
+    both = b.op("INTEGER", [less, other], (2, 3), "bool", function=_numbers("AND"))
+    any_ = b.op("INTEGER", [same, most], (2, 3), "bool", function=_numbers("OR"))
+    b.output("chosen", b.op("SELECT", [both, n, k], (2, 3), "int32"))
+    for i, source in enumerate((y, y, y, y, both, any_)):
+        r = b.op("REDUCE_INTEGER", [source], (2, 1), source.dtype, function=i, axes=2)
+        b.output(f"r{i}", r)
+    b.output("sum", b.op("CUMSUM", [wide], (2, 3), "int64", axis=1, exclusive=1, reverse=1))
+    return b.program()
+
+
+def indices() -> Program:
+    """Elements chosen by numbers that may lie outside; and the ways between int8 and int32."""
+    b = Builder()
+    x = b.input("x", (2, 4, 3))
+    top = b.op("TOP_K", [x], (2, 4, 2), "int32")
+    b.output("top", top)
+    batch = b.op("GATHER", [x, top], (2, 4, 2), axis=2, batch_dims=2)
+    outside = b.const(np.array([[0, -7], [99, 1]], np.int32), 0.0)
+    rows = b.op("GATHER", [x, outside], (2, 2, 2, 3), axis=1, batch_dims=0)
+    points = b.op("GATHER_ND", [x, outside], (2, 3))
+    b.output("rows", b.op("MAXIMUM", [rows, points], (2, 2, 2, 3)))
+    twice = b.const(np.array([[1], [1], [0]], np.int64), 0.0)
+    part = b.op("SLICE", [x], (1, 3, 3), begin=(1, 1, 0, 0, 0, 0), stride=(1,) * 6)
+    added = b.op("SCATTER_ND", [twice, b.view(part, (3, 3))], (2, 3))
+    begin = b.const(np.array([-5, 9], np.int64), 0.0)
+    corner = b.const(noise(12, (1, 2)))
+    b.output("corner", b.op("UPDATE_SLICE", [added, corner, begin], (2, 3)))
+    boundaries = np.array([-1, 0, 2], np.int32)
+    values = np.array([-100, 3, 7, 120], np.int8)
+    found = b.op("SEARCH", [top], (2, 4, 2), count=3, boundaries=boundaries, values=values)
+    m = (1 << 30) + (noise(79, (256,), "int32") & 0x3FFFFFFF)
+    m = np.where(np.arange(256) % 5 == 0, -m, m)
+    m[::7] = 0
+    e = -20 - (np.arange(256) % 8).astype(np.int8)
+    zeros = {"x1_zero": 3, "y_zero": -1, "act_min": -120, "act_max": 127}
+    y = b.op("DIV", [found, batch], (2, 4, 2), **zeros, multiplier=m, exponent=e)
+    b.output("y", b.op("DIV", [y, b.const(noise(13, (4, 1)))], (2, 4, 2), **zeros,
+                       multiplier=m, exponent=e))  # fmt: skip
+    return b.program()
+
+
+def products() -> Program:
+    """Matrices that the network computes, and rows brought to one length."""
+    b = Builder()
+    m, e = HALF
+    x, w = b.input("x", (2, 1, 3, 5)), b.input("w", (4, 2, 5))
+    zeros = {"x_zero": 3, "w_zero": -1, "y_zero": -1}
+    y = b.op("BATCH_MATMUL", [x, w], (2, 4, 3, 2), **zeros, m=m + 77, e=e - 7,
+             act_min=-100, act_max=120)  # fmt: skip
+    b.output("l2", b.op("L2_NORMALIZATION", [b.view(y, (4, 12))], (4, 12), x_zero=-1))
+    gamma = noise(14, (6,), "int32") >> 1
+    beta = noise(15, (6,), "int32") >> 13
+    norm = {"count": 6, "fraction": 24, "gamma": gamma, "beta": beta, "epsilon": (5, 0)}
+    norm |= {"centred": 1, "x_zero": -1}
+    y = b.op("LAYER_NORM", [y], (2, 4, 3, 2), axis=2, per_row=0, **norm)
+    small = {"count": 2, "gamma": gamma[:2], "beta": beta[:2], "epsilon": (1, 7)}
+    small |= {"centred": 0}
+    b.output("y", b.op("LAYER_NORM", [y], (2, 4, 3, 2), axis=1, per_row=1, **{**norm, **small}))
+    return b.program()
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "fully_connected": fully_connected,
     "conv_add_view": conv_add_view,
@@ -367,4 +452,7 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "words_elementwise": words_elementwise,
     "words_windows": words_windows,
     "picture": picture,
+    "whole": whole,
+    "indices": indices,
+    "products": products,
 }

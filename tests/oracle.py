@@ -51,10 +51,16 @@ def oracle_is_exact(op: str) -> bool:
     return not (ORACLE_NAME == "ai-edge-litert" and op == "FULLY_CONNECTED")
 
 
+# The reference resolver does not have these; the other one has a single kernel for each.
+NOT_IN_REFERENCE = {"CUMSUM", "ELU"}
+
+
 class Reference:
     """One model, prepared once for the reference kernels, or those of another resolver."""
 
     def __init__(self, model: bytes, resolver: str = "BUILTIN_REF") -> None:
+        if set(operators(model)) & NOT_IN_REFERENCE:
+            resolver = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
         self._interpreter = _module.Interpreter(
             model_content=model,
             experimental_op_resolver_type=_module.OpResolverType[resolver],

@@ -63,6 +63,9 @@ PARAMS = {
     "RESIZE_BILINEAR": "resize",
     "RESIZE_BILINEAR_U8": "resize_u8",
     "ARG_MAX": "argmax",
+    "REDUCE_INTEGER": "reduce_integer",
+    "BATCH_MATMUL": "matmul",
+    "L2_NORMALIZATION": "l2",
 }
 
 
@@ -87,7 +90,7 @@ def record_codes(layout: struct.Struct, names: str) -> list[tuple[str, str]]:
 def _split(code: str) -> list[str]:
     """Repeated codes are fields of their own, but for strings, padding and arrays."""
     kind = code[-1]
-    if code[:-1] and kind not in "sx" and code != "6i":
+    if code[:-1] and kind not in "sx" and code not in ("6i", "2I"):
         return [kind] * int(code[:-1])
     return [code]
 

@@ -216,17 +216,16 @@ def test_all_problems_at_once() -> None:
 
 
 def test_arithmetic_on_indices() -> None:
+    """It runs; as floats outside of the network it is refused."""
     b = ModelBuilder()
     x = b.input("x", (4,), "int32")
     y = b.tensor("y", (4,), "int32")
     b.op("ADD", [x, ints(b, 1, 2, 3, 4)], [y])
-    z = b.tensor("z", (4,), "float32")
+    z, u = b.tensor("z", (4,), "float32"), b.tensor("u", (4,), "int32")
     b.op("CAST", [y], [z])
-    b.output(z)
-    assert problems(b.finish()) == (
-        "op 0 ADD 'y': 'x' is int32, which is not supported here",
-        "op 1 CAST 'z': supported for constants only",
-    )
+    b.op("ADD", [y, y], [u], fused_activation_function="RELU")
+    b.output(z, u)
+    assert problems(b.finish()) == ("op 2 ADD 'u': a fused RELU of whole numbers is not supported",)
 
 
 def test_shape_that_is_computed() -> None:

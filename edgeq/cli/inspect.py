@@ -21,13 +21,18 @@ from typing import Any
 from ..format.image import Image, Op
 from ..format.memory_map import memory_map, summary
 from ..format.reader import read_program
-from ..format.spec import CROP_ONE
+from ..format.spec import CROP_ONE, INTEGER_FUNCTIONS, REDUCE_FUNCTIONS
 from ..runtime.model import load
 from ..runtime.session import Session
 from . import text
 from .network import add_model, op_macs, read_eqm
 
 _ARITHMETIC = {0: "R31", 1: "R15"}
+_FUNCTIONS = {"INTEGER": INTEGER_FUNCTIONS, "REDUCE_INTEGER": REDUCE_FUNCTIONS}
+_SHOWN = (
+    *("axis", "perm", "before", "begin", "stride", "value", "half_pixel"),
+    *("batch_dims", "exclusive", "reverse", "count"),
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +146,8 @@ def _how(op: Op, image: Image) -> str:
     """The parameters that matter to a reader."""
     p = op.params
     words: list[str] = []
+    if op.opcode in _FUNCTIONS:
+        words.append(_FUNCTIONS[op.opcode][p["function"]].lower())
     if "requant_count" in p:
         w = image.tensors[op.inputs[1]]
         if op.opcode != "FULLY_CONNECTED":
@@ -157,7 +164,7 @@ def _how(op: Op, image: Image) -> str:
         words += [
             f"{key} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
             for key, value in p.items()
-            if key in ("axis", "perm", "before", "begin", "stride", "value", "half_pixel")
+            if key in _SHOWN
         ]
     return " ".join(words)
 

@@ -41,9 +41,12 @@ _KINDS = {code: name for name, code in spec.KINDS.items()}
 _FITS = {code: name for name, code in spec.FITS.items()}
 _ORDERS = {code: name for name, code in spec.ORDERS.items()}
 _OPCODES = {layout.opcode: name for name, layout in spec.OPS.items()}
-_TWO_INPUTS = {
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"),
-    *("ADD", "MUL", "MAXIMUM", "MINIMUM", "PRELU"),
+# How many inputs an op has where it is not one; CONCATENATION takes any number.
+_INPUTS = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"), 2),
+    **dict.fromkeys(("ADD", "MUL", "MAXIMUM", "MINIMUM", "PRELU"), 2),
+    **dict.fromkeys(("INTEGER", "DIV", "GATHER", "GATHER_ND", "SCATTER_ND", "BATCH_MATMUL"), 2),
+    **dict.fromkeys(("SELECT", "UPDATE_SLICE"), 3),
 }
 
 
@@ -288,8 +291,7 @@ class _Reader:
         what = f"op {i} {opcode} {text!r}"
         if flags:
             _fail(f"{what}: its flags are not 0")
-        expected = 2 if opcode in _TWO_INPUTS else 1
-        wrong = inputs != expected
+        wrong = inputs != _INPUTS.get(opcode, 1)
         if opcode == "CONCATENATION":
             wrong = not 1 <= inputs <= spec.MAX_CONCAT
         if outputs != 1 or wrong:
@@ -505,6 +507,16 @@ def _ref_shape(
     """The shape of an array that an op's params refer to."""
     if name == "bias":
         return (output[-1],) if output else (1,)
+    if opcode == "SEARCH":
+        if not 1 <= params["count"] <= spec.MAX_BOUNDARIES:
+            _fail(f"{what}: {params['count']} boundaries")
+        return (params["count"] + (name == "values"),)
+    if opcode == "DIV":
+        return (256,)
+    if opcode == "LAYER_NORM":
+        if not params["count"]:
+            _fail(f"{what}: 0 gammas")
+        return (params["count"],)
     if name in ("multiplier", "exponent"):
         count, channels = params["requant_count"], output[-1] if output else 1
         if count not in (1, channels):

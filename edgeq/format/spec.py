@@ -61,12 +61,21 @@ KINDS = {"activation": 0, "input": 1, "const": 2, "view": 3, "state": 4}
 @dataclass(frozen=True)
 class OpLayout:
     """`fields`: (name, struct code). Code "R<i4" is a ref to an array of that numpy dtype, "6i"
-    an array of six.
+    an array of six, "2I" one of two.
     """
 
     opcode: int
     fields: tuple[tuple[str, str], ...] = ()
     inplace: bool = False  # the output may lie on an input of its shape and element size
+
+
+# The functions of INTEGER and of REDUCE_INTEGER, by their codes.
+INTEGER_FUNCTIONS = (
+    *("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "DIV", "FLOOR_DIV", "FLOOR_MOD"),
+    *("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "AND", "OR"),
+)
+REDUCE_FUNCTIONS = ("SUM", "PROD", "MAX", "MIN", "ALL", "ANY")
+MAX_BOUNDARIES = 65535  # of SEARCH
 
 
 def _fields(text: str) -> tuple[tuple[str, str], ...]:
@@ -133,6 +142,32 @@ OPS: dict[str, OpLayout] = {
     "SOFTMAX16": OpLayout(
         32, _fields("exp_table:R<i2 reciprocal_table:R<i2 m:i e:i"), inplace=True
     ),
+    "INTEGER": OpLayout(64, _fields("function:I"), inplace=True),
+    "SELECT": OpLayout(65, inplace=True),
+    "CAST": OpLayout(66),
+    "REDUCE_INTEGER": OpLayout(67, _fields("function:I axes:I")),
+    "CUMSUM": OpLayout(68, _fields("axis:I exclusive:I reverse:I")),
+    "TABLE": OpLayout(69, _fields("table:R<i4")),
+    "SEARCH": OpLayout(70, _fields("count:I boundaries:R<i4 values:R<i1")),
+    "DIV": OpLayout(
+        71,
+        _fields("x1_zero:i y_zero:i act_min:i act_max:i multiplier:R<i4 exponent:R<i1"),
+        inplace=True,
+    ),
+    "GATHER": OpLayout(72, _fields("axis:I batch_dims:I")),
+    "GATHER_ND": OpLayout(73),
+    "SCATTER_ND": OpLayout(74),
+    "UPDATE_SLICE": OpLayout(75),
+    "TOP_K": OpLayout(76),
+    "BATCH_MATMUL": OpLayout(77, _fields("x_zero:i w_zero:i y_zero:i m:i e:i act_min:i act_max:i")),
+    "LAYER_NORM": OpLayout(
+        78,
+        _fields(
+            "axis:I count:I fraction:I per_row:I centred:I x_zero:i gamma:R<i4 beta:R<i4 epsilon:2I"
+        ),
+        inplace=True,
+    ),
+    "L2_NORMALIZATION": OpLayout(79, _fields("x_zero:i"), inplace=True),
 }
 
 

@@ -12,7 +12,15 @@ import numpy as np
 
 from ..errors import ArgumentError, EdgeqError, FormatError, UnsupportedError
 from ..ir.graph import Graph, Tensor
-from . import tflite_constants, tflite_float, tflite_lstm, tflite_moves, tflite_ops
+from . import (
+    tflite_constants,
+    tflite_float,
+    tflite_lstm,
+    tflite_moves,
+    tflite_ops,
+    tflite_real,
+    tflite_whole,
+)
 from .tflite_context import MAX_TENSOR_BYTES, Builder, OpContext, Refused, Shape
 from .tflite_file import DTYPES, OpRecord, TFLiteFile, read
 
@@ -24,6 +32,8 @@ RULES = {
     **tflite_float.RULES,
     **tflite_lstm.RULES,
 }
+# Rules for integers; where RULES has the same name, that one is for float32.
+INTEGER_RULES = {**tflite_whole.RULES, **tflite_real.RULES}
 CUSTOM_RULES = tflite_float.CUSTOM_RULES
 REASONS = {
     **dict.fromkeys(("IF", "WHILE"), "control flow is not supported"),
@@ -32,7 +42,6 @@ REASONS = {
         ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"),
         "not supported: variables hold state that survives a run",
     ),
-    "EMBEDDING_LOOKUP": "not supported: looking up rows of a table by computed indices",
 }
 
 
@@ -103,8 +112,9 @@ class _Importer:
         if len(set(file.inputs)) != len(file.inputs):
             raise FormatError(f"{file.source}: a tensor is listed twice as an input")
         written = set(file.inputs)
+        known = {*RULES, *INTEGER_RULES, *tflite_constants.FOLDABLE}
         for op in file.ops:
-            runs = op.name in (*RULES, *tflite_constants.FOLDABLE) or op.custom in CUSTOM_RULES
+            runs = op.name in known or op.custom in CUSTOM_RULES
             for i in op.inputs if runs else ():
                 t = file.tensors[max(i, 0)]
                 if i >= 0 and i not in written and not file.has_data(t) and not t.problem:
@@ -145,6 +155,10 @@ class _Importer:
         known = not any(i in self.unknown for i in op.record.inputs)
         if known and rules is RULES and tflite_constants.fold(op):
             return
+        if rules is RULES and name in INTEGER_RULES:
+            rule = INTEGER_RULES[name]
+            if name not in RULES or not tflite_ops.has_floats(op, rule):
+                rules = INTEGER_RULES
         if name not in rules:
             if name in REASONS:
                 raise Refused(REASONS[name])

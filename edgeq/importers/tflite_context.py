@@ -50,13 +50,16 @@ class Builder:
         self._names: dict[str, int] = {}  # how often each was used
 
     def tensor(self, index: int, shape: Shape, data: Array | None = None) -> Tensor:
-        """A tensor like record `index`; legacy uint8 becomes int8."""
+        """A tensor like record `index`; legacy uint8 becomes int8, and so do bytes that are no
+        constants and have no scale: they stand for themselves."""
         t = self.file.tensors[index]
         dtype = DTYPES.get(t.type, t.type.lower())
         shift, source = 0, dtype
-        if dtype == "uint8" and len(t.scales):
+        if dtype == "uint8" and (len(t.scales) or data is None):
             dtype, shift = "int8", 128
         qparams = None
+        if t.type in ("INT8", "UINT8") and data is None:
+            qparams = QParams.of(1, -shift)
         if len(t.scales) and dtype != "float32":
             zeros = np.clip(t.zero_points, -(2**31) + shift, 2**31 - 1) - shift
             axis = t.axis if len(t.scales) > 1 else 0

@@ -83,6 +83,9 @@ _OPTIONS = {
     "L2_NORMALIZATION": "L2NormOptions FusedActivationFunction",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions FusedActivationFunction"
     " CellClip ProjClip TimeMajor DiagonalRecurrentTensors",
+    "REDUCE_ALL": "ReducerOptions KeepDims",
+    "REDUCE_ANY": "ReducerOptions KeepDims",
+    "ONE_HOT": "OneHotOptions Axis",
 }
 
 

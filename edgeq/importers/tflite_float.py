@@ -15,7 +15,6 @@ from ..ir.ops import (
     Axis,
     CumSum,
     Gather,
-    MatMul,
     NoAttrs,
     Norm,
     TransposeConv,
@@ -23,6 +22,7 @@ from ..ir.ops import (
 )
 from .tflite_context import OpContext, Refused, Shape
 from .tflite_ops import SAME, VALID, Rule, arithmetic, bias, broadcast, reduce, weights, windows
+from .tflite_real import batch_matmul
 
 MAX_COPIES = 16  # of a TILE by concatenation; beyond, by indices
 L2_EPSILON = 1e-6
@@ -112,20 +112,6 @@ def _squared_difference(op: OpContext) -> None:
     difference = op.hidden(a, shape, "/difference")
     op.add("SUB", [a, b], [difference], Arithmetic())
     op.emit("UNARY", [difference], Unary(SQUARE), shape)
-
-
-def _batch_matmul(op: OpContext) -> None:
-    op.expect(2)
-    x, y = op.tensor(0), op.tensor(1)
-    if min(len(x.shape), len(y.shape)) < 2:
-        raise op.wrong(f"shapes {x.shape} and {y.shape}")
-    attrs = MatMul(bool(op.option("AdjX")), bool(op.option("AdjY")))
-    rows, depth = x.shape[-2:][::-1] if attrs.transpose_x else x.shape[-2:]
-    inner, columns = y.shape[-2:][::-1] if attrs.transpose_y else y.shape[-2:]
-    if depth != inner:
-        raise op.wrong(f"shapes {x.shape} and {y.shape} do not fit")
-    shape = (*broadcast(op, x.shape[:-2], y.shape[:-2]), rows, columns)
-    op.emit("BATCH_MATMUL", [x, y], attrs, shape)
 
 
 def _gather(op: OpContext) -> None:
@@ -256,7 +242,7 @@ RULES: dict[str, Rule] = {
     "POW": Rule(_pow, types="float"),
     "DIV": Rule(arithmetic, (0, 1), types="float"),
     "SQUARED_DIFFERENCE": Rule(_squared_difference, (0, 1), types="float"),
-    "BATCH_MATMUL": Rule(_batch_matmul, (0, 1), types="float"),
+    "BATCH_MATMUL": Rule(batch_matmul, (0, 1), types="float"),
     "REDUCE_MIN": Rule(reduce, types="float"),
     "GATHER": Rule(_gather, types="float"),
     "TILE": Rule(_tile, types="float"),

@@ -29,17 +29,23 @@ from ..ir.ops import (
 from .tflite_context import OpContext, Refused, Shape
 
 SAME, VALID = 0, 1
+WHOLE = ("INT32", "INT64")
+_MOVABLE = ("FLOAT32", "INT32", "INT64", "BOOL", "INT8", "UINT8")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`data`: the inputs that carry quantized data, None for all. `types`: what it works on."""
+    """`data`: the inputs that carry quantized data, None for all. `types`: what it works on.
+
+    `also`: types of which all data may be instead.
+    """
 
     handler: Callable[[OpContext], None]
     data: tuple[int, ...] | None = (0,)
     # "int8": in and out, or both float32; "in": only its inputs; "float": float32 only; "any": it
-    # moves data; "edge"
+    # moves data; "bytes": it moves what is no float32; "edge"; "none": only `also`
     types: str = "int8"
+    also: tuple[str, ...] = ()
     weights: int | None = None  # which of the inputs these are
     int16: bool = True  # whether all of these may be int16 instead; the weights stay int8
 
@@ -56,8 +62,11 @@ def check_types(op: OpContext, rule: Rule) -> None:
     data = range(len(op.record.inputs)) if rule.data is None else rule.data
     inputs = [op.input_record(i) for i in data if op.has(i)]
     records = list(inputs)
-    if rule.types in ("int8", "float", "any"):
+    if rule.types in ("int8", "float", "any", "bytes", "none"):
         records += [op.output_record(i) for i in range(len(op.record.outputs))]
+    kinds = {t.type for t in records}
+    if len(kinds) == 1 and kinds <= set(rule.also) and not any(t.problem for t in records):
+        return
     if rule.types in ("int8", "float", "in") and not any(t.problem for t in records):
         others = {t.type for t in records if not op.is_int8_constant(t)}
         op.is_float = others == {"FLOAT32"} and any(t.type == "FLOAT32" for t in inputs)
@@ -66,10 +75,12 @@ def check_types(op: OpContext, rule: Rule) -> None:
     for t in records:
         if t.problem:
             raise Refused(f"{t.name!r}: {t.problem}")
-        if rule.types == "any" and t.type in ("FLOAT32", "INT32", "INT64", "BOOL"):
+        if rule.types == "any" and t.type in _MOVABLE:
             continue
-        if rule.types == "edge":
+        if rule.types == "edge" or (rule.types == "bytes" and t.type in _MOVABLE[1:]):
             continue
+        if rule.types in ("bytes", "none"):
+            raise Refused(f"{t.name!r} is {t.type.lower()}, which is not supported here")
         if t.type == "INT16" and not rule.int16:
             raise Refused("int16 is not supported here; quantize this operator with int8")
         if t.type in ("INT8", "UINT8", "INT16"):
@@ -89,6 +100,12 @@ def check_types(op: OpContext, rule: Rule) -> None:
         raise Refused(f"it mixes {' and '.join(sorted(kinds)).lower()}")
     if rule.types == "float":
         raise Refused(f"of {' and '.join(sorted(kinds)).lower()} is not supported, only of float32")
+
+
+def has_floats(op: OpContext, rule: Rule) -> bool:
+    """Whether data that `rule` works on is float32."""
+    data = range(len(op.record.inputs)) if rule.data is None else rule.data
+    return any(op.has(i) and op.input_record(i).type == "FLOAT32" for i in data)
 
 
 def check_activations(op: OpContext) -> None:
@@ -314,6 +331,8 @@ def arithmetic(op: OpContext) -> None:
     op.expect(2)
     a, b = op.tensor(0), op.tensor(1)
     shape = broadcast(op, a.shape, b.shape)
+    if a.dtype in ("int32", "int64") and op.activation() != "NONE":
+        raise Refused(f"a fused {op.activation()} of whole numbers is not supported")
     op.emit(op.record.name, [a, b], Arithmetic(op.activation()), shape)
 
 
@@ -409,7 +428,7 @@ def reduce(op: OpContext) -> None:
     keep = bool(op.option("KeepDims"))
     shape = [1 if i in axes else d for i, d in enumerate(x.shape) if keep or i not in axes]
     y = op.result(shape)
-    if op.record.name == "REDUCE_MAX" and not op.is_float:
+    if op.record.name == "REDUCE_MAX" and x.qparams is not None:
         _same_range(op, x, y)
     op.add(op.record.name, [x], [y], Reduce(tuple(axes), keep))
 
@@ -484,11 +503,11 @@ RULES: dict[str, Rule] = {
     "FULLY_CONNECTED": Rule(_fully_connected, (0, 1), weights=1),
     "AVERAGE_POOL_2D": Rule(_pool),
     "MAX_POOL_2D": Rule(_pool),
-    "ADD": Rule(arithmetic, (0, 1)),
-    "SUB": Rule(arithmetic, (0, 1)),
-    "MUL": Rule(arithmetic, (0, 1)),
-    "MAXIMUM": Rule(_maximum, (0, 1)),
-    "MINIMUM": Rule(_maximum, (0, 1)),
+    "ADD": Rule(arithmetic, (0, 1), also=WHOLE),
+    "SUB": Rule(arithmetic, (0, 1), also=WHOLE),
+    "MUL": Rule(arithmetic, (0, 1), also=WHOLE),
+    "MAXIMUM": Rule(_maximum, (0, 1), also=WHOLE),
+    "MINIMUM": Rule(_maximum, (0, 1), also=WHOLE),
     "LOGISTIC": Rule(_logistic),
     "TANH": Rule(_tanh),
     "RELU": Rule(_unary),
@@ -500,8 +519,8 @@ RULES: dict[str, Rule] = {
     "SOFTMAX": Rule(_softmax),
     "LOG_SOFTMAX": Rule(_log_softmax, int16=False),
     "MEAN": Rule(reduce),
-    "SUM": Rule(reduce),
-    "REDUCE_MAX": Rule(reduce),
+    "SUM": Rule(reduce, also=WHOLE),
+    "REDUCE_MAX": Rule(reduce, also=WHOLE),
     "RESIZE_BILINEAR": Rule(_resize),
     "RESIZE_NEAREST_NEIGHBOR": Rule(_resize),
     "ARG_MAX": Rule(_arg_max, types="in"),

@@ -159,6 +159,7 @@ class Graph:
     output_dtypes: list[str] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     norm_statistics: dict[Tensor, tuple[Array, Array]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what the conversion's report has to say
 
     def __post_init__(self) -> None:
         self.input_dtypes = self.input_dtypes or [t.source_dtype for t in self.inputs]
@@ -186,6 +187,7 @@ class Graph:
             output_dtypes=list(self.output_dtypes),
             states=[replace(s, before=new[s.before], after=new[s.after]) for s in self.states],
             norm_statistics={new[t]: s for t, s in self.norm_statistics.items() if t in new},
+            notes=list(self.notes),
         )
 
     def tensors(self) -> Iterator[Tensor]:

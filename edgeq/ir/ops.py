@@ -65,7 +65,7 @@ class TransposeConv:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """ADD, SUB, MUL, DIV with broadcasting."""
+    """ADD, SUB, MUL, DIV with broadcasting; of int32 and int64 tensors too, without activation."""
 
     activation: str = "NONE"
 
@@ -83,7 +83,8 @@ class Pool:
 
 @dataclass(frozen=True)
 class Reduce:
-    """MEAN, SUM, REDUCE_MAX, REDUCE_MIN over `axes` (each in [0, rank))."""
+    """MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_ALL, REDUCE_ANY over `axes` (each in
+    [0, rank))."""
 
     axes: tuple[int, ...] = ()
     keep_dims: bool = True
@@ -190,9 +191,45 @@ class Norm:
 
 @dataclass(frozen=True)
 class Gather:
-    """GATHER: y = x[..., indices, ...] along `axis`; indices are an int32 tensor."""
+    """GATHER: y = x[..., indices, ...] along `axis`; indices are an int32 or int64 tensor, whose
+    first `batch_dims` axes are those of x."""
 
     axis: int = 0
+    batch_dims: int = 0
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """LOOKUP: y = values[x + 128] of an int8 tensor's stored numbers; y int8, int32, int64 or
+    bool."""
+
+    values: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Search:
+    """SEARCH: y = values[number of boundaries that are at most x]; x int32 or int64, y int8."""
+
+    boundaries: tuple[int, ...] = ()  # ascending, one at least
+    values: tuple[int, ...] = ()  # one more
+
+
+@dataclass(frozen=True)
+class Gelu:
+    """GELU; approximate: by tanh."""
+
+    approximate: bool = False
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """QUOTIENT: y = real(x1) * factors[x2 + 128], int8: what a DIV of two int8 tensors is.
+
+    Infinite factors count as very large, undefined ones as 0.
+    """
+
+    factors: tuple[float, ...] = ()
+    activation: str = "NONE"
 
 
 @dataclass(frozen=True)
@@ -304,7 +341,8 @@ class Recurrent:
 
 @dataclass(frozen=True)
 class TopK:
-    """TOP_K: the k largest (or smallest) along `axis`, in order: values and int64 indices."""
+    """TOP_K: the k largest (or smallest) along `axis`, in order: values and int32 or int64
+    indices."""
 
     axis: int = 0
     k: int = 1
@@ -376,6 +414,32 @@ OPS: dict[str, OpSpec] = {
     "RNN": OpSpec(Recurrent),
     "TOP_K": OpSpec(TopK),
     "NON_MAX_SUPPRESSION": OpSpec(NonMaxSuppression),
+    "FLOOR_DIV": OpSpec(),  # these up to LOGICAL_OR: int32 and int64, or masks
+    "FLOOR_MOD": OpSpec(),
+    "EQUAL": OpSpec(),  # comparisons: of int8 too
+    "NOT_EQUAL": OpSpec(),
+    "LESS": OpSpec(),  # GREATER is imported as LESS with its operands exchanged
+    "LESS_EQUAL": OpSpec(),
+    "LOGICAL_AND": OpSpec(),
+    "LOGICAL_OR": OpSpec(),
+    "SELECT": OpSpec(),  # mask, x1, x2 with broadcasting
+    "CAST": OpSpec(),  # int8, int32, int64, bool, and float32 beside int32
+    "REDUCE_PROD": OpSpec(Reduce),
+    "REDUCE_ALL": OpSpec(Reduce),
+    "REDUCE_ANY": OpSpec(Reduce),
+    "GATHER_ND": OpSpec(),
+    "SCATTER_ND": OpSpec(),  # indices, updates; the output's shape
+    "DYNAMIC_UPDATE_SLICE": OpSpec(),
+    "LOOKUP": OpSpec(Lookup),
+    "SEARCH": OpSpec(Search),
+    "QUOTIENT": OpSpec(Quotient),
+    "SQUARED_DIFFERENCE": OpSpec(),
+    "L2_NORMALIZATION": OpSpec(),  # over the last axis
+    "ABS": OpSpec(),  # functions of one number, as the reference computes them in int8
+    "RSQRT": OpSpec(),
+    "EXP": OpSpec(),
+    "ELU": OpSpec(),
+    "GELU": OpSpec(Gelu),
     "COPY": OpSpec(),
     "RESHAPE": OpSpec(),  # lowered to a view; SQUEEZE and EXPAND_DIMS are imported as RESHAPE
     "SPLIT": OpSpec(Axis, lowered=False),  # SPLIT_V too: the outputs' shapes say where

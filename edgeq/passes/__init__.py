@@ -2,8 +2,8 @@
 """Rewrites of a graph into the form that lowering takes: int8 everywhere, few and simple ops.
 
 Each pass changes the graph it is given, returns it and ends in Graph.verify(). Those of quantized
-graphs do not change a byte of any output; those of float graphs compute the same up to the rounding
-of float32.
+graphs do not change a byte of any output (but see islands.py); those of float graphs compute the
+same up to the rounding of float32.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .edges import absorb_edges, float_nodes
 from .fold import fold
 from .forms import canonical
 from .fuse import fuse
+from .islands import integer_islands
 from .layout import layout
 from .legalise import legalise
 from .norm import norm
@@ -23,7 +24,10 @@ from .unary import unary
 
 __all__ = ["float_nodes", "run_float_passes", "run_passes"]
 
-_SEQUENCE = (fold, absorb_edges, clean, fuse, legalise, fold, clean, own_outputs, check_storable)
+_SEQUENCE = (
+    *(fold, integer_islands, absorb_edges, clean, fuse),
+    *(legalise, fold, clean, own_outputs, check_storable),
+)
 
 
 def run_passes(graph: Graph) -> Graph:

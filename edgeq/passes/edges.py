@@ -14,6 +14,7 @@ from ..ir.graph import Graph, Node, Tensor
 from ..ir.ops import NoAttrs
 from .clean import same_meaning
 from .fold import fold, remove_dead
+from .islands import integer_islands
 
 _MOVES = ("RESHAPE", "TRANSPOSE", "SLICE")
 _MAX_CHAIN = 16  # float32 moves between an input and its QUANTIZE
@@ -33,7 +34,7 @@ def absorb_edges(graph: Graph) -> Graph:
 def float_nodes(graph: Graph) -> list[Node]:
     """The nodes that compute on float32; none in a network that is quantized from end to end,
     where float32 is only what the caller sees."""
-    graph = absorb_edges(fold(graph.copy()))
+    graph = absorb_edges(integer_islands(fold(graph.copy())))
     return [
         n
         for n in graph.nodes

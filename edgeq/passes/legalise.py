@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..ir.graph import Graph, Node, Tensor
-from ..ir.ops import OPS, Axis, NoAttrs, Slice, Transpose
+from ..ir.ops import OPS, Axis, FullyConnected, MatMul, NoAttrs, Slice, Transpose
 from .fold import remove_dead
 
 MAX_RANK = 6
@@ -141,6 +143,60 @@ def _transpose(node: Node) -> list[Node]:
     return _through_transpose(node, shape, perm)
 
 
+def _last_two_swapped(node: Node, x: Tensor) -> tuple[Tensor, list[Node]]:
+    shape = (*x.shape[:-2], x.shape[-1], x.shape[-2])
+    perm = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    if x.data is not None:
+        return replace(x, shape=shape, data=np.ascontiguousarray(x.data.transpose(perm))), []
+    y = _like(x, shape, "transposed")
+    return y, [_node(node, "TRANSPOSE", [x], y, Transpose(perm))]
+
+
+def _batch_matmul(node: Node) -> list[Node]:
+    """x (..., M, K), w (..., N, K); with one constant matrix it is a FULLY_CONNECTED."""
+    x, w, a = node.input(0), node.input(1), node.attrs
+    nodes: list[Node] = []
+    if a.transpose_x:
+        x, before = _last_two_swapped(node, x)
+        nodes += before
+    if not a.transpose_y:
+        w, before = _last_two_swapped(node, w)
+        nodes += before
+    if w.data is not None and len(w.shape) == 2:
+        attrs: Any = FullyConnected()
+        node = replace(node, op="FULLY_CONNECTED", inputs=[x, w, None], attrs=attrs)
+    else:
+        node = replace(node, inputs=[x, w], attrs=MatMul(False, True))
+    return [*nodes, node]
+
+
+def _layer_norm(node: Node) -> list[Node]:
+    """Transposed where the axes are not the last ones."""
+    x, y = node.input(0), node.output
+    rank, axes = len(x.shape), sorted(set(node.attrs.axes))
+    if not axes or axes == list(range(axes[0], rank)):
+        return [node]
+    perm = (*(i for i in range(rank) if i not in axes), *axes)
+    back = tuple(perm.index(i) for i in range(rank))
+    shape = [x.shape[p] for p in perm]
+    moved, normed = _like(x, shape, "moved"), _like(y, shape, "normed")
+    operands = [None if t is None else _permuted(t, perm) for t in node.inputs[1:]]
+    attrs = replace(node.attrs, axes=tuple(range(rank - len(axes), rank)))
+    return [
+        _node(node, "TRANSPOSE", [x], moved, Transpose(perm)),
+        replace(node, inputs=[moved, *operands], outputs=[normed], attrs=attrs),
+        _node(node, "TRANSPOSE", [normed], y, Transpose(back)),
+    ]
+
+
+def _permuted(t: Tensor, perm: Sequence[int]) -> Tensor:
+    """A constant that broadcasts against what `perm` transposes."""
+    if t.data is None:
+        return t
+    full = t.data.reshape((1,) * (len(perm) - t.data.ndim) + t.data.shape).transpose(perm)
+    return replace(t, shape=full.shape, data=np.ascontiguousarray(full))
+
+
 _REWRITES: dict[str, Callable[[Node], list[Node]]] = {
     "SPLIT": _split,
     "PACK": _pack,
@@ -150,6 +206,12 @@ _REWRITES: dict[str, Callable[[Node], list[Node]]] = {
     "MEAN": _reduce,
     "SUM": _reduce,
     "REDUCE_MAX": _reduce,
+    "REDUCE_MIN": _reduce,
+    "REDUCE_PROD": _reduce,
+    "REDUCE_ALL": _reduce,
+    "REDUCE_ANY": _reduce,
     "ARG_MAX": _arg_max,
     "TRANSPOSE": _transpose,
+    "BATCH_MATMUL": _batch_matmul,
+    "LAYER_NORM": _layer_norm,
 }

@@ -56,7 +56,10 @@ def check_storable(graph: Graph) -> Graph:
             problems.append(f"input {i} {t.name!r} has {len(t.shape)} dimensions")
     for node in graph.nodes:
         label = f"op {node.source_index} {node.op} {node.name!r}"
-        for t in [*(t for t in node.inputs if t is not None and t.is_const), *node.outputs]:
+        constants = [t for t in node.inputs if t is not None and t.is_const]
+        if node.op == "LAYER_NORM":
+            constants = []  # gamma and beta become parameters
+        for t in [*constants, *node.outputs]:
             if t.dtype not in _STORED:
                 problems.append(f"{label}: {t.name!r} is {t.dtype} inside of the network")
             elif len(t.shape) > MAX_RANK:

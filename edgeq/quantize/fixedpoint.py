@@ -51,3 +51,40 @@ def exp_on_negative_values(a: Int64s, integer_bits: int = 5) -> Int64s:
         result = np.where(chosen != 0, _mul(result, factor), result)
     exact: Int64s = np.where(a == 0, INT32_MAX, result)
     return exact
+
+
+def inverse_sqrt(value: int) -> tuple[int, int]:
+    """(m, e) with 1 / sqrt(value) = m * 2^(e - 31), for value >= 0; 0 counts as 1.
+
+    Five Newton-Raphson steps on Q3.28, from 1, as TFLite's GetInvSqrtQuantizedMultiplierExp takes.
+    """
+    if value <= 1:
+        return INT32_MAX, 0
+    shift = 11
+    while value >= 1 << 29:
+        value //= 4
+        shift += 1
+    pairs = (31 - value.bit_length()) // 2 - 1
+    shift -= pairs
+    value <<= 2 * pairs
+    half = _half(value >> 1)
+    x = 1 << 28
+    for _ in range(5):
+        cube = _saturated(_high(_high(x, x), x) << 6)
+        x = _saturated((_high((1 << 28) + (1 << 27), x) - _high(half, cube)) << 3)
+    x = _high(x, 1518500250)
+    if shift < 0:
+        x, shift = x << -shift, 0
+    return x, -shift
+
+
+def _high(a: int, b: int) -> int:
+    return (a * b + 2**30) >> 31
+
+
+def _half(a: int) -> int:
+    return (a + 1) >> 1
+
+
+def _saturated(a: int) -> int:
+    return min(max(a, -(2**31)), INT32_MAX)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..errors import UnsupportedError
 from ..format.program import Port, Program
 from ..ir.graph import Graph, Node, Tensor
-from . import rules_arith, rules_mac, rules_move, rules_unary
+from . import rules_arith, rules_mac, rules_move, rules_norm, rules_unary, rules_whole
 from .context import Lowering, Refused, Rule, describe, new_value
 from .multiplier import RangeError
 
@@ -19,6 +19,8 @@ RULES: dict[str, Rule] = {
     **rules_arith.RULES,
     **rules_unary.RULES,
     **rules_move.RULES,
+    **rules_whole.RULES,
+    **rules_norm.RULES,
 }
 
 
@@ -46,13 +48,17 @@ def lower(graph: Graph, arithmetic: str = "exact") -> Program:
         raise UnsupportedError(f"{count}{name} cannot be run in integers", problems)
     inputs = [_port(ctx, graph, t, d) for t, d in zip(graph.inputs, graph.input_dtypes)]
     outputs = [_port(ctx, graph, t, d) for t, d in zip(graph.outputs, graph.output_dtypes)]
-    return Program(ctx.ops, inputs, outputs, dict(graph.metadata), ctx.notes)
+    return Program(ctx.ops, inputs, outputs, dict(graph.metadata), [*graph.notes, *ctx.notes])
 
 
 def _lower_node(ctx: Lowering, node: Node) -> None:
-    if node.op not in RULES:
+    x = node.inputs[0]
+    if x is not None and rules_whole.is_whole(x) and node.op in rules_whole.WHOLE:
+        rules_whole.WHOLE[node.op](ctx, node)
+    elif node.op in RULES:
+        RULES[node.op](ctx, node)
+    else:
         raise Refused("there is no integer form of this op")
-    RULES[node.op](ctx, node)
 
 
 def _problem(index: int, node: Node, reason: Exception) -> str:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..format.program import Value
 from ..ir.graph import Node, QParams
 from ..ir.ops import LeakyRelu
 from . import tables, tables16
-from .context import BYTE_OR_WORD, Lowering, Rule, from_uint8, new_value, quantized
+from .context import BYTE_OR_WORD, Lowering, Refused, Rule, from_uint8, new_value, quantized
 from .multiplier import (
     LIMITS,
     Int8s,
@@ -20,6 +22,13 @@ from .multiplier import (
     triple_float32,
 )
 
+_TABLES: dict[str, Callable[[QParams, QParams], Int8s]] = {
+    "QUANTIZE": tables.quantize_table,
+    "ABS": tables.abs_table,
+    "RSQRT": tables.rsqrt_table,
+    "EXP": tables.exp_table,
+    "ELU": tables.elu_table,
+}
 _RELUS = ("RELU", "RELU6", "RELU_N1_TO_1")
 
 
@@ -32,6 +41,8 @@ def unary(ctx: Lowering, node: Node) -> None:
         _rescale(ctx, node)
     elif node.op == "LEAKY_RELU":
         _leaky_relu(ctx, node)
+    elif node.op in (*_TABLES, "GELU"):
+        raise Refused("it is supported for int8 only", x if x.dtype != "int8" else y)
     else:
         _real_function(ctx, node)
 
@@ -48,8 +59,10 @@ def _unary_table(node: Node, x: QParams, y: QParams) -> Int8s:
     if node.op == "LEAKY_RELU":
         a: LeakyRelu = node.attrs
         return tables.leaky_relu_table(a.alpha, x, y)
-    if node.op == "QUANTIZE":
-        return tables.quantize_table(x, y)
+    if node.op == "GELU":
+        return tables.gelu_table(node.attrs.approximate, x, y)
+    if node.op in _TABLES:
+        return _TABLES[node.op](x, y)
     return tables.relu_table(node.op, x, y)
 
 
@@ -114,5 +127,5 @@ RULES: dict[str, Rule] = {
     "HARD_SWISH": unary,
     "LEAKY_RELU": unary,
     "UNARY": unary,
-    "QUANTIZE": unary,
+    **dict.fromkeys((*_TABLES, "GELU"), unary),
 }

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ir.expression import Expression
+from ..ir.expression import FUNCTIONS, Expression
 from ..ir.graph import QParams
-from .fixedpoint import exp_on_negative_values
+from .fixedpoint import exp_on_negative_values, inverse_sqrt
 from .multiplier import (
     Float32s,
     Float64s,
@@ -37,6 +37,7 @@ _X = np.arange(-128, 128, dtype=np.int64)
 _DIFF = np.arange(256, dtype=np.int64)
 _SOFTMAX_INTEGER_BITS = 5
 _F32 = np.float32
+_RSQRT_SHIFT = 20
 
 
 def _clamped(y: Int64s, low: int = -128, high: int = 127) -> Int8s:
@@ -98,6 +99,58 @@ def logistic_table(x: QParams, y: QParams) -> Int8s:
 def tanh_table(x: QParams, y: QParams) -> Int8s:
     """tanh(x)."""
     return _of_real(_tanh, x, y)
+
+
+def exp_table(x: QParams, y: QParams) -> Int8s:
+    """exp(x)."""
+    with np.errstate(over="ignore"):
+        return _of_real(lambda v: np.exp(v).astype(np.float32), x, y)
+
+
+def elu_table(x: QParams, y: QParams) -> Int8s:
+    """x for x >= 0, exp(x) - 1 else."""
+    return _of_real(lambda v: np.where(v < 0, np.expm1(v), v).astype(np.float32), x, y)
+
+
+def gelu_table(approximate: bool, x: QParams, y: QParams) -> Int8s:
+    """x * (1 + erf(x / sqrt(2))) / 2, or by tanh."""
+    return _of_real(_gelu_by_tanh if approximate else _gelu, x, y)
+
+
+def _gelu(x: Float64s) -> Float32s:
+    erf = FUNCTIONS["erf"][1]
+    inner = (x.astype(np.float32) * _F32(np.sqrt(0.5))).astype(np.float64)
+    result: Float32s = _F32(0.5) * x.astype(np.float32) * (_F32(1) + erf(inner).astype(np.float32))
+    return result
+
+
+def _gelu_by_tanh(x: Float64s) -> Float32s:
+    v = x.astype(np.float32)
+    inner = _F32(np.sqrt(2 / np.pi)) * (v + _F32(0.044715) * v * v * v)
+    power = np.tanh(inner.astype(np.float64)).astype(np.float32)
+    result: Float32s = _F32(0.5) * v * (_F32(1) + power)
+    return result
+
+
+def abs_table(x: QParams, y: QParams) -> Int8s:
+    """|x|."""
+    size = np.abs(_X - x.zero_point)
+    if x.scale != y.scale:
+        size = requantize(size, *quantize_multiplier(ratio_float32(x.scale, y.scale)))
+    return _clamped(size + y.zero_point)
+
+
+def rsqrt_table(x: QParams, y: QParams) -> Int8s:
+    """1 / sqrt(x) by the reference's integer iteration; the highest entry for x <= 0."""
+    root = np.sqrt(x.scale, dtype=np.float32)
+    m, e = quantize_multiplier(float(_F32(1) / (root * y.scale)))
+    table = np.full(256, 127, np.int64)
+    for i, v in enumerate(_X - x.zero_point):
+        if v > 0:
+            im, ie = inverse_sqrt(int(v))
+            data = requantize(np.array([1]), im, ie + _RSQRT_SHIFT)
+            table[i] = int(requantize(data, m, e - _RSQRT_SHIFT)[0]) + y.zero_point
+    return _clamped(table)
 
 
 def quantize_table(x: QParams, y: QParams) -> Int8s:

@@ -73,4 +73,30 @@ static inline int32_t eq_log_q5(int32_t z)
     return eq_shl_saturate(eq_mul_high(power, ln_2) + fraction, 1);
 }
 
+/* 1 / sqrt(x) = m * 2^(e - 31) for x >= 0, 0 counting as 1: five Newton-Raphson steps
+ * v = 3/2 * v - x/2 * v^3 in Q3 from 1, for x * 4^k in [1/4, 1). */
+static inline void eq_inverse_sqrt(int32_t x, int32_t *m, int *e)
+{
+    int shift = 11;
+    if (x <= 1) {
+        *m = INT32_MAX;
+        *e = 0;
+        return;
+    }
+    for (; x >= 1 << 29; shift++)
+        x /= 4;
+    const int pairs = (31 - eq_bit_length((uint32_t)x)) / 2 - 1;
+    shift -= pairs;
+    x = eq_shl_wrap(x, 2 * pairs);
+    const int32_t half = eq_half_sum(x >> 1, 0);
+    int32_t v = 1 << 28;
+    for (int i = 0; i < 5; i++) {
+        const int32_t cube = eq_shl_saturate(eq_mul_high(eq_mul_high(v, v), v), 6);
+        v = eq_shl_saturate(eq_mul_high((1 << 28) + (1 << 27), v) - eq_mul_high(half, cube), 3);
+    }
+    v = eq_mul_high(v, 1518500250); /* sqrt(1/2) in Q0 */
+    *m = shift < 0 ? eq_shl_wrap(v, -shift) : v;
+    *e = shift < 0 ? 0 : -shift;
+}
+
 #endif

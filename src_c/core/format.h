@@ -319,6 +319,105 @@ typedef struct eq_softmax16_params { /* 16 bytes */
     uint32_t reciprocal_table;       /* ref int16[513]: 1 / (1 + t) on [0, 1] in Q0.15 */
     int32_t m, e;
 } eq_softmax16_params;
+/* ---- whole numbers: int32 and int64 tensors, and bool for masks. All sums and products wrap. */
+
+enum { /* of INTEGER: int32 or int64, from EQUAL on y is bool; AND and OR: bool */
+       EQ_INT_ADD = 0,
+       EQ_INT_SUB = 1,
+       EQ_INT_MUL = 2,
+       EQ_INT_MAXIMUM = 3,
+       EQ_INT_MINIMUM = 4,
+       EQ_INT_DIV = 5, /* towards zero */
+       EQ_INT_FLOOR_DIV = 6,
+       EQ_INT_FLOOR_MOD = 7,
+       EQ_INT_EQUAL = 8,
+       EQ_INT_NOT_EQUAL = 9,
+       EQ_INT_LESS = 10,
+       EQ_INT_LESS_EQUAL = 11,
+       EQ_INT_AND = 12,
+       EQ_INT_OR = 13,
+       EQ_INT_COUNT
+};
+enum { /* of REDUCE_INTEGER; ALL and ANY: bool */
+       EQ_REDUCE_SUM = 0,
+       EQ_REDUCE_PROD = 1,
+       EQ_REDUCE_MAX = 2,
+       EQ_REDUCE_MIN = 3,
+       EQ_REDUCE_ALL = 4,
+       EQ_REDUCE_ANY = 5,
+       EQ_REDUCE_COUNT
+};
+#define EQ_MAX_BOUNDARIES 65535
+
+/* INTEGER: x1, x2, broadcasting */
+typedef struct eq_integer_params {
+    uint32_t function; /* EQ_INT_... */
+} eq_integer_params;
+
+/* SELECT: mask (bool), x1, x2, broadcasting: y = mask ? x1 : x2; no params.
+ * CAST: int8, int32, int64, bool to one of them; no params. */
+
+/* REDUCE_INTEGER: y has the reduced axes as 1 */
+typedef struct eq_reduce_integer_params {
+    uint32_t function, axes; /* EQ_REDUCE_...; bit i: axis i */
+} eq_reduce_integer_params;
+
+/* CUMSUM: exclusive: without the element itself; reverse: from the end */
+typedef struct eq_cumsum_params {
+    uint32_t axis, exclusive, reverse;
+} eq_cumsum_params;
+
+/* TABLE: y = table[x + 128], x int8, y int32, int64 or bool */
+typedef struct eq_table_params {
+    uint32_t table; /* ref int32[256] */
+} eq_table_params;
+
+/* SEARCH: y = values[number of boundaries <= x], x int32 or int64, y int8 */
+typedef struct eq_search_params { /* 12 bytes */
+    uint32_t count;
+    uint32_t boundaries; /* ref int32[count], ascending */
+    uint32_t values;     /* ref int8[count + 1] */
+} eq_search_params;
+
+/* DIV: broadcasting. y = R31((x1 - x1_zero) * 2^20; multiplier[x2 + 128], exponent[x2 + 128]) +
+ * y_zero; the multipliers may be negative, exponents are in [-31, 2]. */
+typedef struct eq_div_params { /* 24 bytes */
+    int32_t x1_zero, y_zero, act_min, act_max;
+    uint32_t multiplier, exponent; /* ref int32[256], int8[256] */
+} eq_div_params;
+
+/* GATHER: x, indices: y = x[..., indices, ...] on the axis, with leading axes in common */
+typedef struct eq_gather_params {
+    uint32_t axis, batch_dims;
+} eq_gather_params;
+
+/* GATHER_ND: x, indices (..., depth): y = x[indices], SCATTER_ND: indices, x: y[indices] += x,
+ * UPDATE_SLICE: x, update, begin (rank,): y = x but for the slice, TOP_K: indices of the greatest
+ * of each row; no params. Indices are int32 or int64 and clamped to their axis. */
+
+/* BATCH_MATMUL: x (..., M, K), w (..., N, K), y (..., M, N), leading axes broadcast:
+ * y = R31(sum (x - x_zero) * (w - w_zero); m, e) + y_zero */
+typedef struct eq_matmul_params { /* 28 bytes */
+    int32_t x_zero, w_zero, y_zero, m, e, act_min, act_max;
+} eq_matmul_params;
+
+/* LAYER_NORM over the axes from `axis` on, n elements together. gamma[k] * 2^-fraction and
+ * beta[k] * 2^-12 are in steps of y, the zero point in beta; k is the element's number in its row,
+ * or with per_row the row's number, modulo count. */
+#define EQ_MAX_NORM 32768
+#define EQ_MAX_NORM_EPSILON ((int64_t)1 << 61)
+typedef struct eq_layer_norm_params { /* 40 bytes */
+    uint32_t axis, count, fraction, per_row;
+    uint32_t centred; /* 1: around the mean; 0: around x_zero */
+    int32_t x_zero;
+    uint32_t gamma, beta; /* ref int32[count] */
+    uint32_t epsilon[2];  /* low and high half: in squared steps of x, times n^2 * 2^16 */
+} eq_layer_norm_params;
+
+/* L2_NORMALIZATION over the last axis; y has a scale of 1/128 and the zero point 0 */
+typedef struct eq_l2_params {
+    int32_t x_zero;
+} eq_l2_params;
 
 _Static_assert(sizeof(eq_file_header) == 64, "header");
 _Static_assert(sizeof(eq_file_section) == 32, "section");

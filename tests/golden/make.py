@@ -19,6 +19,7 @@ from eqm_damage import HEADER, SECTIONS, STRINGS, TENSORS, Case  # noqa: E402
 from eqm_damage_ops import CASES  # noqa: E402
 from eqm_damage_picture import PICTURES  # noqa: E402
 from eqm_damage_program import OPS, PLAN, PORTS, REFS  # noqa: E402
+from eqm_damage_whole import CASES as WHOLE  # noqa: E402
 from eqm_damage_words import CASES as WORDS  # noqa: E402
 from eqm_editor import Editor  # noqa: E402
 from eqm_evaluate import golden_case  # noqa: E402
@@ -39,6 +40,7 @@ BAD: list[Case] = [
     *CASES,
     *PICTURES,
     *WORDS,
+    *WHOLE,
 ]
 
 
