@@ -18,7 +18,7 @@ from .assemble import assemble
 from .equalize import equalize
 from .execute import FloatRunner
 from .observe import LAYERS, Statistics
-from .quality import variation_sqnr
+from .quality import together
 from .ranges import METHODS, Range, qparams
 from .scheme import FIXED, FIXED_RANGES, Group, Scheme, is_float, union
 from .weights import LayerWeights, bias_binds, quantize_weights
@@ -92,10 +92,13 @@ class Rounding:
     sweeps: int = 0
 
 
+FULL = Rounding(compensate=True, correct=True)
+
+
 @dataclass
 class Quantized:
     """`graph`: the integers. `tensors`: which tensor of the float graph `source` became which.
-    `score`: dB on the judged samples (quality.variation_sqnr, mean over outputs)."""
+    `score`: dB on the judged samples (quality.together)."""
 
     source: Graph
     graph: Graph
@@ -149,7 +152,7 @@ class _Quantizer:
         self.statistics = Statistics([], [])
         self.judged = Judged()
         self.repairs: list[Repair] = []
-        self.rounding = Rounding(compensate=True, correct=True)
+        self.rounding = FULL
         self._weights: dict[tuple[Node, Rounding, tuple[float, int]], LayerWeights] = {}
 
     def run(self, samples: Iterable[Feed], expected: int | None) -> Quantized:
@@ -158,8 +161,6 @@ class _Quantizer:
         score, decisions = max(tried, key=lambda found: found[0])
         score = self.repair(decisions, score)
         score, widened = self.widen(decisions, score)
-        if widened:  # other repairs may help where activations are no longer the limit
-            score = self.repair(decisions, score)
         graph, tensors = self.assemble(decisions)
         return Quantized(
             self.graph,
@@ -224,10 +225,10 @@ class _Quantizer:
 
     def repair(self, d: Decisions, score: float) -> float:
         """Rounding with and without each repair, on the samples; what does not help goes."""
-        known, full = self.rounding, Rounding(compensate=True, correct=True)
-        steps = [Rounding(), Rounding(correct=True), full]
+        known = self.rounding
+        steps = [Rounding(), Rounding(correct=True), FULL]
         if self.options.effort == "high":
-            steps.append(replace(full, sweeps=3))
+            steps.append(replace(FULL, sweeps=3))
         self.repairs.clear()
         names = ["", "bias correction", "compensated rounding", "learned rounding"]
         best = Rounding()
@@ -267,6 +268,8 @@ class _Quantizer:
         """Gives groups 16 bits where that is worth it; with 16 bits a range is all that came."""
         if self.options.effort == "fast" or self.options.max_16bit <= 0:
             return score, []
+        # with 16 bits the weights are the limit, whatever helped with 8
+        before, self.rounding = self.rounding, FULL
         whole = self.ranges("minmax")
         high = self.options.effort == "high"
         few = slice(None) if high else slice(None, None, max(1, JUDGED // SEARCHED))
@@ -279,10 +282,11 @@ class _Quantizer:
         )
         listed = search.run(self.judge(d, few))
         if not listed:
+            self.rounding = before
             return score, listed
         wide = self.widened(d, search.chosen, whole)
         d.ranges, d.bits = wide.ranges, wide.bits
-        return self.judge(d), listed
+        return self.repair(d, self.judge(d)), listed
 
     @staticmethod
     def widened(d: Decisions, chosen: list[Group], whole: dict[Group, Range]) -> Decisions:
@@ -301,9 +305,4 @@ class _Quantizer:
         """Score on the judged samples, or on some of them."""
         run = self.simulate(self.assemble(d)[0], [])
         found = [run(feed) for feed in self.judged.feeds[which]]
-        expected = self.judged.outputs[which]
-        parts = [
-            variation_sqnr([o[i] for o in expected], [o[i] for o in found])
-            for i in range(len(expected[0]))
-        ]
-        return float(np.mean(parts))
+        return together(self.judged.outputs[which], found)

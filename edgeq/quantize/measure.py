@@ -17,7 +17,7 @@ from ..ir.graph import Array, Graph, Node, QParams, Tensor
 from .calibrate import Feed, Quantized, Simulate, Tell
 from .execute import FloatRunner
 from .observe import LAYERS, Float64s
-from .quality import BEST, variation_sqnr
+from .quality import BEST, together
 from .scheme import is_float
 
 MAX_CHANNELS = 4096  # of a tensor that are looked at one by one
@@ -220,16 +220,6 @@ def _from(graph: Graph, t: Tensor) -> tuple[FloatRunner, str]:
     ]
     outputs = [given if y is t else y for y in graph.outputs]
     return FloatRunner(Graph(nodes, [*graph.inputs, given], outputs)), given.name
-
-
-def together(reference: Sequence[Sequence[Array]], found: Sequence[Sequence[Array]]) -> float:
-    """quality.variation_sqnr of samples' outputs as one number: dB of the mean noise, so that the
-    worst output says most."""
-    noise = [
-        10 ** (-variation_sqnr([o[i] for o in reference], [o[i] for o in found]) / 10)
-        for i in range(len(reference[0]))
-    ]
-    return decibels(1.0, float(np.mean(noise)))
 
 
 def decibels(signal: Float64s | float, error: Float64s | float) -> float:

@@ -41,3 +41,13 @@ def variation_sqnr(reference: Sequence[Array], found: Sequence[Array]) -> float:
         return sqnr(a, b)
     ratio = signal[known] / np.maximum(error[known], signal[known] * 10 ** (-BEST / 10))
     return float(np.clip(10 * np.log10(np.maximum(ratio, 1e-9)), -BEST, BEST).mean())
+
+
+def together(reference: Sequence[Sequence[Array]], found: Sequence[Sequence[Array]]) -> float:
+    """variation_sqnr of samples' outputs as one number: dB of the mean noise, so that the worst
+    output says most."""
+    noise = [
+        10 ** (-variation_sqnr([o[i] for o in reference], [o[i] for o in found]) / 10)
+        for i in range(len(reference[0]))
+    ]
+    return float(np.clip(-10 * np.log10(max(float(np.mean(noise)), 1e-30)), -BEST, BEST))
