@@ -17,9 +17,9 @@ from edgeq import converter
 from edgeq.converter import Converted
 from edgeq.ir.graph import Array, Graph, Node, Tensor
 from edgeq.ir.ops import Arithmetic, Axis, Conv2D, FullyConnected, NoAttrs, Reduce
-from edgeq.quantize.calibrate import Options, Quantized
+from edgeq.quantize.calibrate import Options, Quantized, quantize
 from edgeq.quantize.report import QuantizationReport, analyse
-from edgeq.quantizer import quantize_network, simulate
+from edgeq.quantizer import simulate
 
 
 class FloatNet:
@@ -95,7 +95,7 @@ class FloatNet:
     ) -> Quantized:
         given = self.samples() if samples is None else samples
         options = Options(method=method, effort=effort)
-        return quantize_network(self.graph(outputs), given, options, lambda *_: None, len(given))
+        return quantize(self.graph(outputs), given, simulate, options, None, len(given))
 
     def analysed(self, quantized: Quantized) -> QuantizationReport:
         return analyse(quantized, simulate)

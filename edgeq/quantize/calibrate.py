@@ -29,8 +29,8 @@ Run = Callable[[Feed], list[Array]]  # watched tensors, then outputs, as float32
 Simulate = Callable[[Graph, Sequence[Tensor]], Run]
 Tell = Callable[[str, float], None]
 
-JUDGED = 16  # samples by which alternatives are compared
-SEARCHED = 6  # of them, where there are many alternatives
+JUDGED = 32  # samples by which alternatives are compared
+SEARCHED = 8  # of them, where there are many alternatives
 WORTH = 0.2  # dB that a repair of the whole network must gain
 EFFORTS = ("fast", "default", "high")
 

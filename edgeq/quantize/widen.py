@@ -4,7 +4,7 @@
 Groups of tensors are tried in the order of the noise that 8 bits put on them, and of that noise
 for what 16 bits would cost: more and more of them, up to all. From the best of these choices groups
 are taken back, half of them at a time, then a quarter, down to single ones, wherever that is
-better. The score of the integers decides.
+better; before that the noisiest are tried one by one. The score of the integers decides.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from .scheme import Group, Scheme, is_float
 
 _SILENT = 1e-7  # relative noise of 8 bits that nobody would notice
 _ELEMENT = 8.0  # an element that an op moves costs as much as so many multiplications
+SINGLE = 12  # groups that are tried one by one
 TRIES = {"default": 32, "high": 200}  # choices that are judged while taking back
 _ONLY_8 = ("LOG_SOFTMAX",)
 
 # What a dB is worth where it is missing, and where there are enough; the price of time.
 _FLOOR, _ENOUGH = 20.0, 30.0
 _BELOW, _ABOVE = 2.0, 0.2
-PRICE = 10.0  # dB that twice the time must bring
+PRICE = 5.0  # dB that twice the time must bring
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class Search:
         for order in orders:
             for count in _prefixes(len(order)):
                 self.consider(order[:count])
+        for g in orders[1][:SINGLE]:
+            if g not in self.chosen:
+                self.consider([*self.chosen, g])
         self.take_back()
         return [Widened(g.name, self.gain(g), price[g]) for g in self.chosen]
 
