@@ -32,6 +32,7 @@ Tell = Callable[[str, float], None]
 JUDGED = 32  # samples by which alternatives are compared
 SEARCHED = 8  # of them, where there are many alternatives
 WORTH = 0.2  # dB that a repair of the whole network must gain
+FEW_CLASSES = 4
 EFFORTS = ("fast", "default", "high")
 
 
@@ -67,10 +68,17 @@ class Decisions:
 
 @dataclass
 class Judged:
-    """Samples kept for comparisons, and what the float network makes of them."""
+    """Samples kept for comparisons, and what the float network makes of them.
+
+    `aims`: the tensors by which alternatives are compared, `aimed` their values. That are the
+    outputs; of a SOFTMAX over several classes its input, which says of all classes and not only of
+    the likely ones how good it is.
+    """
 
     feeds: list[Feed] = field(default_factory=list)
     outputs: list[list[Array]] = field(default_factory=list)
+    aims: list[Tensor] = field(default_factory=list)
+    aimed: list[list[Array]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,8 @@ class _Quantizer:
     def observe(self, samples: Iterable[Feed], expected: int | None) -> None:
         outputs = [t for t in self.graph.outputs if not t.is_const]
         self.statistics = Statistics(self.scheme.observed(), self.layers, expected)
-        runner = FloatRunner(self.graph, self.statistics.watched())
+        self.judged.aims = [self.aim(t) for t in outputs]
+        runner = FloatRunner(self.graph, [*self.statistics.watched(), *self.judged.aims])
         every = max(1, (expected or 0) // JUDGED)
         for i, feed in enumerate(samples):
             values = runner.run(feed)
@@ -189,6 +198,7 @@ class _Quantizer:
             if i % every == 0 and len(self.judged.feeds) < JUDGED:
                 self.judged.feeds.append({k: np.array(v) for k, v in feed.items()})
                 self.judged.outputs.append([np.array(values[t]) for t in outputs])
+                self.judged.aimed.append([np.array(values[t]) for t in self.judged.aims])
             self.tell("calibrating", (i + 1) / max(expected or 0, i + 2))
         if self.statistics.samples == 0:
             raise ArgumentError("there is not a single calibration sample")
@@ -200,6 +210,17 @@ class _Quantizer:
                 + (f" and {len(bad) - 1} more tensors" if len(bad) > 1 else "")
                 + "; look at the calibration data and its preprocessing"
             )
+
+    def aim(self, y: Tensor) -> Tensor:
+        """The output y, or what goes into the SOFTMAX that makes it."""
+        producers = self.graph.producers()
+        t = y
+        while t in producers and producers[t].op == "RESHAPE":
+            t = producers[t].input(0)
+        node = producers.get(t)
+        if node is not None and node.op == "SOFTMAX" and t.shape[-1] > FEW_CLASSES:
+            return node.input(0)
+        return y
 
     # ---- ranges
 
@@ -303,6 +324,8 @@ class _Quantizer:
 
     def judge(self, d: Decisions, which: slice = slice(None)) -> float:
         """Score on the judged samples, or on some of them."""
-        run = self.simulate(self.assemble(d)[0], [])
-        found = [run(feed) for feed in self.judged.feeds[which]]
-        return together(self.judged.outputs[which], found)
+        graph, tensors = self.assemble(d)
+        aims = self.judged.aims
+        run = self.simulate(graph, [tensors[t] for t in aims])
+        found = [run(feed)[: len(aims)] for feed in self.judged.feeds[which]]
+        return together(self.judged.aimed[which], found)
