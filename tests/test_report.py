@@ -17,6 +17,7 @@ from edgeq.cli.quantization import print_quantization, too_noisy, write_report
 from edgeq.converter import Converted
 from edgeq.errors import ArgumentError
 from edgeq.quantize.calibrate import Repair
+from edgeq.quantize.quality import variation_sqnr
 from edgeq.quantize.report import Layer, QuantizationReport
 from edgeq.quantizer import simulate
 
@@ -76,6 +77,16 @@ def test_own_and_inherited() -> None:
     effects = {found.name: found.effect for found in report.layers}
     assert effects["x"] is not None
     assert report.worst()[0].name == "x"
+
+
+def test_classes_that_no_sample_shows() -> None:
+    """Their scores are nothing but noise, which counts beside the scores of the others only."""
+    reference = [np.float32([[1 - 1e-6 * i, 0, 1e-9 * i]]) for i in range(4)]
+    reference += [np.float32([[0, 1 - 1e-6 * i, 1e-9 * i]]) for i in range(4)]
+    found = [y + np.float32([[1e-3, -1e-3, 1e-3]]) for y in reference]
+    assert variation_sqnr(reference, found) == pytest.approx(53.5, abs=1)
+    places = [np.tile(y, (1, 50, 1)) for y in reference]  # of a detector every part counts
+    assert variation_sqnr(places, [np.tile(y, (1, 50, 1)) for y in found]) < 10
 
 
 def test_outlier_channel() -> None:

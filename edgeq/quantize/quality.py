@@ -25,14 +25,16 @@ def sqnr(reference: Array, found: Array) -> float:
 
 
 def variation_sqnr(reference: Sequence[Array], found: Sequence[Array]) -> float:
-    """The same over several samples, of what differs from the mean over all, and, where the last
-    axis is short, as the mean of its parts' decibels.
+    """The same over several samples, of what differs from the mean over all, and, where there are
+    many places with a short last axis, as the mean of its parts' decibels.
 
-    A detector's scores are almost all the same; what it is there for is in the rest.
+    A detector's scores are almost all the same; what it is there for is in the rest. One score a
+    class has no parts: of a class that none of the samples shows, noise is all there is.
     """
     a = np.stack([np.asarray(x, np.float64) for x in reference])
     b = np.stack([np.asarray(x, np.float64) for x in found])
-    parts = a.shape[-1] if a.ndim > 2 and 1 < a.shape[-1] <= _MAX_PARTS else 1
+    last = a.shape[-1] if a.ndim > 1 else 1
+    parts = last if a[0].size > last and 1 < last <= _MAX_PARTS else 1
     a, b = a.reshape(-1, parts), b.reshape(-1, parts)
     signal = ((a - a.mean(0)) ** 2).sum(0)
     error = ((a - b) ** 2).sum(0)
