@@ -385,3 +385,26 @@ def test_errors(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     bad = write(tmp_path / "bad.onnx", "text")
     with pytest.raises(FormatError, match="onnxruntime cannot open it"):
         open_runner(bad)
+
+
+def test_limits_of_convert(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--max-drop and --min-sqnr: exit code 2, a sentence with the layer, no file; or the file."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    out = tmp_path / "out.eqm"
+    command = ("convert", ONNX, "--calibrate", digits / "first.npz", "-o", out)
+    command += ("--samples", 90, "--effort", "fast", "--max-16bit", 0)
+    error = call(capsys, *command, "--max-drop", -1, code=2)
+    assert "top-1 falls by" in error and "--max-drop allows -1" in error
+    assert "the worst layer is" in error
+    error = call(capsys, *command, "--min-sqnr", 90, code=2)
+    assert "'probabilities'" in error and "--min-sqnr asks for 90" in error
+    assert not out.exists()
+    report = tmp_path / "report.html"
+    shown = call(capsys, *command, "--max-drop", 5, "--min-sqnr", 10, "--report", report)
+    assert "the worst layers first" in shown
+    assert out.exists() and "<svg" in report.read_text()
+    error = call(capsys, "convert", DIGITS, "-o", out, "--max-drop", 1, code=1)
+    assert "--max-drop needs calibration data" in error

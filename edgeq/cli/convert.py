@@ -7,6 +7,7 @@ examples:
   edgeq convert float.onnx --calibrate photos/ --preprocess imagenet,fit=crop
   edgeq convert float.onnx --calibrate samples.py --samples 200 --report quality.html
   edgeq convert float.tflite --calibrate features.npz --min-sqnr 20
+  edgeq convert float.onnx --calibrate val/ --preprocess tf --max-drop 1
   edgeq convert model.tflite --input-shape image=1,224,224,3
   edgeq convert model.tflite --arithmetic native
   edgeq convert model.tflite --preprocess tf,crop=0.875
@@ -43,7 +44,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..converter import ARITHMETICS, Report, write_file
+from ..compare.data import classified
+from ..compare.evaluate import too_large_a_drop
+from ..converter import ARITHMETICS, Progress, Report, write_file
 from ..converter import convert as convert_file
 from ..difference import Difference, differences
 from ..errors import ArgumentError
@@ -54,7 +57,7 @@ from ..quantize.report import QuantizationReport, analyse
 from ..quantizer import simulate
 from ..report.quantization import as_json
 from . import progress, text
-from .quantization import check_report_path, print_quantization, too_noisy, write_report
+from .quantization import blame, check_report_path, print_quantization, too_noisy, write_report
 
 BRIEFLY = 4  # samples by which layers are measured for the terminal
 
@@ -116,6 +119,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="exit with 2 and write nothing if an output is noisier on the calibration data",
     )
     parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="PERCENT",
+        help="exit with 2 and write nothing if top-1 falls by more on the calibration data, or, "
+        "without labels (see edgeq eval), if the best class is another one more often",
+    )
+    parser.add_argument(
         "--preprocess",
         metavar="PRESET[,KEY=VALUE]",
         help="what the network wants of pictures, see below; the file carries it",
@@ -140,6 +150,8 @@ def run(options: argparse.Namespace) -> int:
     shapes = dict(options.input_shape)
     if options.report is not None:
         check_report_path(options.report)
+    if options.max_drop is not None and options.calibrate in (None, "none"):
+        raise ArgumentError("--max-drop needs calibration data of a float network: --calibrate")
     quality: QuantizationReport | None = None
     with progress.bar(not options.json) as tell:
         converted = convert_file(
@@ -157,15 +169,15 @@ def run(options: argparse.Namespace) -> int:
             progress=tell,
         )
         if converted.calibrated is not None:
+            limits = options.min_sqnr is not None or options.max_drop is not None
             whole = options.report is not None or options.json or options.effort == "high"
-            how = {} if whole else {"examined": 0, "samples": BRIEFLY}
+            how = {} if whole or limits else {"examined": 0, "samples": BRIEFLY}
             quality = analyse(converted.calibrated.quantized, simulate, tell, **how)
-    _check_source(options.model, out)
-    if quality is not None and options.min_sqnr is not None:
-        sentence = too_noisy(quality, options.min_sqnr)
-        if sentence:
-            print(f"edgeq: {options.model}: {sentence}; nothing was written", file=sys.stderr)
-            return 2
+        _check_source(options.model, out)
+        sentence = "" if quality is None else _missed(options, converted.data, quality, tell)
+    if sentence:
+        print(f"edgeq: {options.model}: {sentence}; nothing was written", file=sys.stderr)
+        return 2
     write_file(out, converted.data)
     if quality is not None and options.report is not None:
         write_report(options.report, quality, converted)
@@ -191,6 +203,27 @@ def run(options: argparse.Namespace) -> int:
     if found:
         print("\n" + _against_exact(found))
     return 0
+
+
+def _missed(
+    options: argparse.Namespace, data: bytes, quality: QuantizationReport, tell: Progress | None
+) -> str:
+    """Why --min-sqnr or --max-drop is missed, or ""."""
+    sentence = ""
+    if options.min_sqnr is not None:
+        sentence = too_noisy(quality, options.min_sqnr)
+    if options.max_drop is not None and not sentence:
+        found = classified(
+            options.model,
+            data,
+            options.calibrate,
+            preprocess=options.preprocess,
+            limit=options.samples,
+            tell=tell,
+        )
+        sentence = too_large_a_drop(found, options.max_drop)
+        sentence += blame(quality) if sentence else ""
+    return sentence
 
 
 def _check_source(model: str, out: Path) -> None:

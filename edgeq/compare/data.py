@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..data.samples import Samples, open_samples
-from .evaluate import Sample
+from .evaluate import Evaluation, Sample, Tell, evaluate
 from .labels import Labels, read_labels
-from .runners import Port
+from .metrics import make_metric, usual
+from .runners import Port, open_runner
 
 
 class Labelled:
@@ -47,3 +48,26 @@ def open_labelled(
     those that lie there (labels.read_labels)."""
     samples = open_samples(where, inputs, preprocess, limit, skip_bad=skip_bad)
     return Labelled(samples, read_labels(where, labels, classes), limit is not None)
+
+
+def classified(
+    source: str,
+    integers: bytes,
+    where: str,
+    *,
+    preprocess: str | None = None,
+    limit: int | None = None,
+    tell: Tell | None = None,
+) -> Evaluation:
+    """Top-1, where there are labels, and agreement of a float network and the .eqm made of it.
+
+    Raises ArgumentError unless its first output are scores of classes.
+    """
+    runners = [("float", open_runner(source)), ("integers", open_runner(integers, name=".eqm"))]
+    first = runners[0][1]
+    classes = runners[1][1].outputs[0].labels
+    data = open_labelled(
+        where, first.inputs, preprocess=preprocess, limit=limit, classes=classes, skip_bad=True
+    )
+    names = [n for n in usual(first.outputs, bool(data.labels), True) if n in ("top1", "agreement")]
+    return evaluate(runners, data, [make_metric(n) for n in names], tell, data.count)
