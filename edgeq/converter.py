@@ -133,11 +133,16 @@ def convert(
         raise ArgumentError(f"{os.fspath(out)}: the output is the source itself")
     graph = _import(data, path, input_shapes)
     calibrated = None
-    if float_nodes(graph):
+    floats = float_nodes(graph)
+    if floats:
         where = path or "these bytes"
-        calibrated = _calibrate(
-            graph, where, calibrate, samples, preprocess, options, tell, skip_bad
-        )
+        if calibrate is None:
+            raise ArgumentError(
+                f"{where}: its operators compute on float32, the first is op"
+                f" {floats[0].source_index} {floats[0].op} {floats[0].name!r}; give calibration"
+                " data: --calibrate FOLDER_OR_FILE, or --calibrate none to go without"
+            )
+        calibrated = _calibrate(graph, calibrate, samples, preprocess, options, tell, skip_bad)
         graph, arithmetic = calibrated.quantized.graph, "native"
     elif calibrate is not None:
         raise ArgumentError(
@@ -193,8 +198,7 @@ def _import_onnx(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int
 
 def _calibrate(
     graph: Graph,
-    name: str,
-    samples: Where | None,
+    samples: Where,
     limit: int | None,
     preprocess: Preprocessing | None,
     options: Options,
@@ -203,11 +207,6 @@ def _calibrate(
 ) -> Calibrated:
     from .quantizer import calibrate
 
-    if samples is None:
-        raise ArgumentError(
-            f"{name}: its operators compute on float32; give calibration data: "
-            "--calibrate FOLDER_OR_FILE, or --calibrate none to go without"
-        )
     if isinstance(preprocess, Mapping):
         raise ArgumentError("preprocess: calibration takes one for all pictures")
     return calibrate(graph, samples, limit, preprocess, options, tell, skip_bad)

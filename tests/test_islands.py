@@ -18,7 +18,7 @@ from tflite_builder import ModelBuilder
 from zoo import zoo_folder
 
 import edgeq
-from edgeq.errors import UnsupportedError
+from edgeq.errors import ArgumentError
 
 EVERY = np.arange(-128, 128, dtype=np.int8).reshape(1, 256)
 NEAR = 2  # entries of a table that a C library's last bit may move
@@ -97,7 +97,7 @@ def test_functions_of_c_libraries(rng: Rng, kind: str) -> None:
 def test_notes_say_what_was_turned() -> None:
     x, y = Quant("int8", 0.05, -128), Quant("int8", 0.02, -128)
     assert notes(island(x, y, EXACT["sqrt"])) == (
-        "float ABS 'ABS2', sqrt(x) 'SQRT3', QUANTIZE 'y': one table, exact",
+        "float abs(x) 'ABS2', sqrt(x) 'SQRT3', QUANTIZE 'y': one table, exact",
     )
     assert notes(island(x, y, EXACT["nothing"])) == ()
 
@@ -297,13 +297,13 @@ def test_one_tensor_for_many() -> None:
 def test_no_range() -> None:
     """Any int32 could come, and a function that falls has no boundaries to search."""
     y = Quant("int8", 1.0, 0)
-    with pytest.raises(UnsupportedError, match="is float32 inside of the network"):
+    with pytest.raises(ArgumentError, match="compute on float32, the first is op 0 CAST 'f'"):
         edgeq.convert(whole(y, lambda b, f: op(b, "COS", f, shape=(4,)), (4,)))
     b = ModelBuilder()
     f = b.tensor("f", (4,), "float32")
     b.op("CAST", [b.input("x", (4,), "int32")], [f])
     b.output(f)
-    with pytest.raises(UnsupportedError, match="'f' is float32 inside of the network"):
+    with pytest.raises(ArgumentError, match="compute on float32, the first is op 0 CAST 'f'"):
         edgeq.convert(b.finish())
 
 
@@ -312,7 +312,7 @@ def test_floats_from_outside() -> None:
     x, y = b.input("x", (4,), "float32"), b.tensor("y", (4,), "float32")
     b.op("SQRT", [x], [y])
     b.output(y)
-    with pytest.raises(UnsupportedError, match="op 0 SQRT 'y': float32; edgeq runs integer"):
+    with pytest.raises(ArgumentError, match="compute on float32, the first is op 0 UNARY 'y'"):
         edgeq.convert(b.finish())
 
 
