@@ -142,6 +142,29 @@ def _factor(covariance: Float64s) -> Float64s | None:
     return None
 
 
+def _factor_each(covariance: Float64s) -> Float64s:
+    """The same for many small matrices at once; the identity where one is not positive.
+
+    numpy's own routines call LAPACK for each of them, whose threads cost more than the work. The
+    triangle is the inverse of the Cholesky factor of the matrix read backwards, read backwards.
+    """
+    h = _damped(covariance)[:, ::-1, ::-1]
+    size = h.shape[-1]
+    factor, inverse = np.zeros_like(h), np.zeros_like(h)
+    with np.errstate(all="ignore"):
+        for j in range(size):
+            known = factor[:, j, :j]
+            pivot = np.sqrt(h[:, j, j] - (known**2).sum(1))
+            rest = np.einsum("nik,nk->ni", factor[:, j + 1 :, :j], known)
+            factor[:, j, j] = pivot
+            factor[:, j + 1 :, j] = (h[:, j + 1 :, j] - rest) / pivot[:, None]
+            inverse[:, j, j] = 1 / pivot
+            product = np.einsum("nk,nki->ni", known, inverse[:, :j, :j])
+            inverse[:, j, :j] = -product / pivot[:, None]
+    good = np.isfinite(inverse).all((1, 2))[:, None, None]
+    return np.where(good, inverse[:, ::-1, ::-1], np.eye(size))
+
+
 def _compensate(steps: Float64s, covariance: Float64s) -> Float64s:
     """Rounds the columns of (O, K) one after the other, those of large inputs first; what a column
     loses, the later ones make up for."""
@@ -168,11 +191,7 @@ def _compensate(steps: Float64s, covariance: Float64s) -> Float64s:
 def _compensate_each(steps: Float64s, covariance: Float64s) -> Float64s:
     """The same for (O, K) with a covariance of its own for each row, (O, K, K)."""
     w, q = steps.copy(), np.empty_like(steps)
-    scale = np.einsum("nii->n", covariance)[:, None, None]
-    safe = np.where(scale > 0, covariance, np.eye(covariance.shape[-1]))
-    upper = _factor(safe)
-    if upper is None:
-        return np.clip(np.round(steps), -127, 127)
+    upper = _factor_each(covariance)
     for j in range(w.shape[1]):
         q[:, j] = np.clip(np.round(w[:, j]), -127, 127)
         error = (w[:, j] - q[:, j]) / upper[:, j, j]
