@@ -700,6 +700,8 @@ def test_float_nodes(b: Builder) -> None:
     assert [n.op for n in run_passes(graph).nodes] == ["RELU"]
     z = Tensor("z", (1, 4), "float32")
     nodes.append(Node("LOG_SOFTMAX", [y], [z], NoAttrs(), "s"))
+    assert float_nodes(Graph(nodes, [x], [z])) == []  # an island behind int8: passes.islands
+    nodes = [Node("LOG_SOFTMAX", [x], [z], NoAttrs(), "s")]
     assert [n.op for n in float_nodes(Graph(nodes, [x], [z]))] == ["LOG_SOFTMAX"]
 
 

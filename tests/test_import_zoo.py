@@ -120,7 +120,6 @@ def test_zoo_never_fails_otherwise() -> None:
         ("tflm-seanet/transpose_conv0", "conv/stack' is not a constant"),
         ("microwakeword/v2_vad", "op 0 CALL_ONCE: not supported"),
         ("tflm/trained_lstm_int8", "op 0 UNIDIRECTIONAL_SEQUENCE_LSTM"),
-        ("coral/movenet_single_pose_lightning_ptq", "op 112 GATHER_ND 'GatherNd': not supported"),
     ],
 )
 def test_zoo_refusal(name: str, sentence: str) -> None:

@@ -37,7 +37,7 @@ MAY_IMPORT = {
         "runtime",
     },
     "difference": {"format", "runtime"},
-    "quantizer": {"format", "ir", "passes", "quantize", "runtime"},
+    "quantizer": {"data", "errors", "format", "ir", "passes", "quantize", "runtime"},
     "tflite": {"errors", "runtime"},
     "compare": {"data", "errors", "runtime"},
     "report": {"quantize"},  # the dataclasses of quantize/report.py
@@ -51,6 +51,7 @@ MAY_IMPORT = {
         "quantize",  # the dataclasses of quantize/report.py, which it prints
         "report",
         "runtime",
+        "quantizer",
     },
     "__init__": {"errors", "runtime", "converter", "data"},
     "__main__": {"cli"},
