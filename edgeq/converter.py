@@ -188,12 +188,13 @@ def _import(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int]] | 
 def _import_onnx(data: bytes, path: str, input_shapes: Mapping[str, Sequence[int]] | None) -> Graph:
     from .importers.onnx import import_onnx
     from .passes.layout import layout
+    from .passes.order import order
     from .passes.qdq import absorb_qdq
 
     graph = import_onnx(data, path or "<memory>", input_shapes)
     if all(n.op != "DEQUANTIZE" for n in graph.nodes):
         return graph
-    return absorb_qdq(layout(graph))
+    return order(absorb_qdq(layout(graph)))
 
 
 def _calibrate(

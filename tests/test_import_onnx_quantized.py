@@ -306,6 +306,22 @@ def test_moves_between_scales(kind: str) -> None:
     compare(output(net, y, 0.02113, 5, kind))
 
 
+@pytest.mark.parametrize("mode", ["CRD", "DCR"])
+@pytest.mark.parametrize("behind", ["weights", "a bound"])
+def test_blocks_and_chosen_slices(mode: str, behind: str) -> None:
+    """Channels are chosen in the weights, or behind a bound as they are; so are pixels."""
+    net = Net(13)
+    x = between(net, net.input("x", 1, 8, 6, 6), 0.02, 3, "uint8")
+    y = net.add("Conv", x, weights(net, (12, 8, 1, 1), "int8", True))
+    y = between(net, y, 0.0507, -7, "uint8")
+    if behind == "a bound":
+        y = between(net, net.add("Relu", y), 0.0507, -7, "uint8")
+    y = net.add("DepthToSpace", y, blocksize=2, mode=mode)
+    y = net.add("Gather", y, net.ints(2, 0, 1, 1), axis=1)
+    y = net.add("Resize", y, "", "", net.ints(1, 4, 19, 7), mode="nearest")
+    compare(output(net, y, 0.0507, -7, "uint8"))
+
+
 @pytest.mark.parametrize("axes", [[2, 3], [1]])
 def test_means(axes: list[int]) -> None:
     net = Net(13)

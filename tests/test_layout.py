@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_models import Net, check, transposes
+from onnx_models import Net, check, random_feed, reference, transposes
 
+from edgeq.importers.onnx import import_onnx
 from edgeq.ir.graph import Graph, Node, Tensor
 from edgeq.ir.ops import NoAttrs, Transpose
+from edgeq.passes import run_float_passes
 from edgeq.passes.layout import factored, layout
 from edgeq.quantize.execute import FloatRunner
 
@@ -192,3 +194,21 @@ def test_what_two_layouts_share(rank: int) -> None:
     y = net.add("Conv", net.add("Mul", y, x), w)
     graph = check(net.model(y))
     assert len(transposes(graph)) <= {3: 4, 4: 3}[rank]
+
+
+def test_channels_in_another_order_go_into_the_weights() -> None:
+    """DepthToSpace's other order behind a convolution."""
+    net = Net(13)
+    y = conv(net, net.input("x", 1, 3, 4, 5), 12, 3)
+    model = net.model(net.add("DepthToSpace", y, blocksize=2, mode="CRD"))
+    graph = import_onnx(model)
+    feed = random_feed(graph, 1)
+    rewritten = run_float_passes(graph)
+    assert sorted(n.op for n in rewritten.nodes) == [
+        "CONV_2D",
+        "DEPTH_TO_SPACE",
+        "TRANSPOSE",
+        "TRANSPOSE",
+    ]
+    found = FloatRunner(rewritten, threads=1).run(feed)[rewritten.outputs[0]]
+    np.testing.assert_allclose(found, reference(model, feed)[0], rtol=1e-4, atol=1e-5)

@@ -19,6 +19,7 @@ from .islands import integer_islands
 from .layout import layout
 from .legalise import legalise
 from .norm import norm
+from .order import order
 from .outputs import check_storable, own_outputs
 from .unary import unary
 
@@ -47,6 +48,7 @@ _FLOAT_SEQUENCE = (
     clean,
     canonical,
     layout,
+    order,
     clean,
     canonical,
     fuse,

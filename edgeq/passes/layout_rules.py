@@ -184,7 +184,7 @@ def _along(walk: Walk, node: Node) -> bool:
 
 def _gather(walk: Walk, node: Node) -> bool:
     view, indices = _view(walk, node), node.input(1)
-    if view is None or len(indices.shape) != 1 or indices in walk.views:
+    if view is None or len(indices.shape) != 1 or indices in walk.views or node.attrs.batch_dims:
         return False
     attrs = replace(node.attrs, axis=view.perm[node.attrs.axis])
     walk.emit(node, [view.base, indices], view.perm, attrs)
