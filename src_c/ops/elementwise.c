@@ -183,7 +183,7 @@ static unsigned wide_tensors(const row_plan *plan)
            | (plan->size_y > 1 ? EQ_WIDE_Y : 0u);
 }
 
-/* What all but ADD and MUL do with int16 without a kernel of their own. */
+/* All but ADD and MUL work on int16 without a kernel. */
 static const char *row_path(const eq_node *node, size_t *slot)
 {
     row_plan plan;
@@ -192,6 +192,8 @@ static const char *row_path(const eq_node *node, size_t *slot)
         *slot = *slot == EQ_SLOT(add)   ? EQ_SLOT(add16)
                 : *slot == EQ_SLOT(mul) ? EQ_SLOT(mul16)
                                         : EQ_NO_SLOT;
+    if (*slot == EQ_NO_SLOT)
+        return plan.walk.rank == 0 ? "int16: a loop over all elements" : "int16: a loop a row";
     if (plan.walk.rank == 0)
         return plan.step1 && plan.step2 ? "all elements in one call"
                                         : "one call, an operand is a single element";
