@@ -216,8 +216,8 @@ static const char *sum_path(const eq_node *node, size_t *slot)
     reduction plan;
     plan_reduction(node, p->axes, &plan);
     if (is_wide(eq_arg(node, 0))) {
-        *slot = is_wide(eq_out(node)) ? EQ_SLOT(rescale) : EQ_SLOT(requantize);
-        return "int16 added by a loop, sums by a call a block";
+        *slot = EQ_NO_SLOT;
+        return "int16: a loop adds";
     }
     if (!plan.n_is_reduced)
         return "rows are added, a block of channels at a time";
