@@ -241,6 +241,21 @@ def test_statistics_survive_the_way_from_onnx(name: str) -> None:
         assert (var >= 0).all()
 
 
+@pytest.mark.parametrize("order", ["", "order=gray"])
+def test_grey_inputs_have_scalings_but_no_order(order: str) -> None:
+    x = Tensor("image", (1, SIZE, SIZE, 1), "float32")
+    w, y = const(np.ones((2, 1, 1, 1))), Tensor("conv", (1, SIZE, SIZE, 2), "float32")
+    graph = Graph([Node("CONV_2D", [x, w], [y], Conv2D((1, 1)), "conv")], [x], [y])
+    wanted = Preprocess.parse(",".join(filter(None, ["unit", order])))
+    tried = variants(graph, 0.0, 1.0, wanted)
+    assert tried is not None
+    assert [(v.text, v.kind, v.swap) for v in tried.others] == [
+        ("raw", "scale", False),
+        ("tf", "scale", False),
+    ]
+    assert judge(graph, open_samples(pictures(40, seed=2), graph.inputs, wanted), FloatRunner) == []
+
+
 def test_the_order_by_the_scores_of_classes() -> None:
     name = "tflite-support/mobilenet_v1_0.25_224_float.tflite"
     graph = zoo_graph(name)

@@ -103,7 +103,7 @@ def variants(
         return None
     mean, std = made if made is not None else (np.zeros(channels), np.ones(channels))
     names = ("raw", "unit", "tf", "imagenet", "caffe") if channels == 3 else ("raw", "unit", "tf")
-    now = preprocess.order_of(channels) if preprocess is not None else ""
+    now = preprocess.order_of(channels) if preprocess is not None and channels == 3 else ""
     others = []
     for swap in (False, True) if channels == 3 else (False,):
         order = {"": "channels the other way round", "rgb": "order=bgr", "bgr": "order=rgb"}[now]
