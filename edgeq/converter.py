@@ -164,6 +164,11 @@ def convert(
     return converted
 
 
+def read_network(source: Source, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+    """The graph of a .tflite or .onnx file, as convert() sees it first; raises what that raises."""
+    return _import(*_read(source), input_shapes)
+
+
 def _read(source: Source) -> tuple[bytes, str]:
     if isinstance(source, (str, os.PathLike)):
         return Path(source).read_bytes(), os.fspath(source)

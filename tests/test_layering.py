@@ -38,6 +38,8 @@ MAY_IMPORT = {
     },
     "difference": {"format", "runtime"},
     "quantizer": {"data", "errors", "format", "ir", "passes", "quantize", "runtime"},
+    # as the converter it knows both sides, which it compares
+    "layerwise": {"converter", "errors", "format", "ir", "passes", "quantize", "runtime"},
     "tflite": {"errors", "runtime"},
     "compare": {"data", "errors", "runtime"},
     "report": {"quantize"},  # the dataclasses of quantize/report.py
@@ -48,6 +50,7 @@ MAY_IMPORT = {
         "difference",
         "errors",
         "format",
+        "layerwise",
         "quantize",  # the dataclasses of quantize/report.py, which it prints
         "report",
         "runtime",

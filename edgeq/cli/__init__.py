@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..errors import EdgeqError
 from ..runtime._core import version
-from . import bench, convert, doctor, evaluate, inspect, run, verify
+from . import bench, compare, convert, doctor, evaluate, inspect, run, verify
 
 COMMANDS = {
     "convert": convert,
@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": verify,
     "bench": bench,
     "eval": evaluate,
+    "compare": compare,
     "doctor": doctor,
 }
 

@@ -213,7 +213,7 @@ class _Strings:
         return b"".join(key + b"\0" for key in self.offsets)
 
 
-def _short_name(name: str) -> str:
+def short_name(name: str) -> str:
     """At most 32 bytes of an op's name: what lies behind as few slashes as possible."""
     name = name.split(";")[0]
     while len(name.encode("utf-8", "replace")) > OP_NAME_BYTES and "/" in name:
@@ -256,7 +256,7 @@ def _ops(
         if packed not in offsets:
             offsets[packed] = len(params)
             params += packed
-        place = (len(args), offsets[packed], len(packed), strings.add(_short_name(op.name)))
+        place = (len(args), offsets[packed], len(packed), strings.add(short_name(op.name)))
         ops.append(spec.OP.pack(spec.OPS[op.opcode].opcode, 0, len(op.inputs), 1, *place))
         args += [index[v] for v in [*op.inputs, op.output]]
     return struct.pack(f"<{len(args)}I", *args), bytes(params), b"".join(ops)
