@@ -52,9 +52,9 @@ MAY_IMPORT = {
         "format",
         "layerwise",
         "quantize",  # the dataclasses of quantize/report.py, which it prints
+        "quantizer",  # its simulate(), by which layers are measured for the report
         "report",
         "runtime",
-        "quantizer",
     },
     "__init__": {"errors", "runtime", "converter", "data"},
     "__main__": {"cli"},

@@ -67,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
     worst = found.worst()
     if options.min_sqnr is not None and worst.sqnr < options.min_sqnr:
         print(
-            f"edgeq: {options.model}: {worst.op} {worst.name!r} has {worst.sqnr:.1f} dB, --min-sqnr "
-            f"asks for {options.min_sqnr:g}",
+            f"edgeq: {options.model}: {worst.op} {worst.name!r} has {worst.sqnr:.1f} dB, "
+            f"--min-sqnr asks for {options.min_sqnr:g}",
             file=sys.stderr,
         )
         return 2
@@ -93,7 +93,8 @@ def _show(found: Layerwise, options: argparse.Namespace) -> None:
         )
         for layer, name in zip(layers, names)
     ]
-    print(f"{options.model} against {options.float}, {text.count(found.samples)} samples\n")
+    samples = text.count(found.samples)
+    print(f"{options.model} against {options.float}, {samples} samples\n")
     headers = ("op", "type", "name", "output", "dB", "float", "")
     head, *body = text.table(rows, headers).splitlines()
     limit = options.min_sqnr
