@@ -138,9 +138,9 @@ def convert(
         where = path or "these bytes"
         if calibrate is None:
             raise ArgumentError(
-                f"{where}: its operators compute on float32, the first is op"
-                f" {floats[0].source_index} {floats[0].op} {floats[0].name!r}; give calibration"
-                " data: --calibrate FOLDER_OR_FILE, or --calibrate none to go without"
+                f"{where}: its operators compute on float32; give calibration data: "
+                "--calibrate FOLDER_OR_FILE, or --calibrate none to go without (the first is op"
+                f" {floats[0].source_index} {floats[0].op} {floats[0].name!r})"
             )
         calibrated = _calibrate(graph, calibrate, samples, preprocess, options, tell, skip_bad)
         graph, arithmetic = calibrated.quantized.graph, "native"

@@ -448,6 +448,12 @@ def test_refused(rng: Rng) -> None:
     assert "exponents other than one float32 number" in problem(m, y)
 
     m = Model()
+    a = m.b.input("a", (2, 3), "int8", 0.1, 0)
+    y = m.b.tensor("y", (2, 3), "int8", 0.1, 0)
+    m.b.op("SQRT", [a], [y])
+    assert problem(m, y) == "op 0 SQRT 'y': of int8 is not supported, only of float32"
+
+    m = Model()
     x = m.input(values(rng, 2, 3))
     y = m.b.tensor("y", (2, 3), F)
     m.b.custom("FlexErf", [x], [y], b"")

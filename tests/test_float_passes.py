@@ -20,6 +20,7 @@ from edgeq.ir.ops import (
     Arithmetic,
     Axis,
     Conv2D,
+    CumSum,
     DepthwiseConv2D,
     FullyConnected,
     Gather,
@@ -700,9 +701,9 @@ def test_float_nodes(b: Builder) -> None:
     assert [n.op for n in run_passes(graph).nodes] == ["RELU"]
     z = Tensor("z", (1, 4), "float32")
     nodes.append(Node("LOG_SOFTMAX", [y], [z], NoAttrs(), "s"))
-    assert float_nodes(Graph(nodes, [x], [z])) == []  # an island behind int8: passes.islands
-    nodes = [Node("LOG_SOFTMAX", [x], [z], NoAttrs(), "s")]
-    assert [n.op for n in float_nodes(Graph(nodes, [x], [z]))] == ["LOG_SOFTMAX"]
+    assert float_nodes(Graph(nodes, [x], [z])) == []  # it has an int8 form: islands.py
+    nodes[-1] = Node("CUMSUM", [y], [z], CumSum(1), "s")
+    assert [n.op for n in float_nodes(Graph(nodes, [x], [z]))] == ["CUMSUM"]
 
 
 @pytest.mark.parametrize("seed", range(40))
