@@ -41,9 +41,11 @@ MAY_IMPORT = {
     # as the converter it knows both sides, which it compares
     "layerwise": {"converter", "errors", "format", "ir", "passes", "quantize", "runtime"},
     "tflite": {"errors", "runtime"},
+    "operators": {"format", "importers", "ir", "quantize"},
     "compare": {"data", "errors", "runtime"},
     "report": {"quantize"},  # the dataclasses of quantize/report.py
     "cli": {
+        "operators",
         "compare",
         "converter",
         "data",

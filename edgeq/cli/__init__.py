@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..errors import EdgeqError
 from ..runtime._core import version
-from . import bench, compare, convert, doctor, evaluate, inspect, run, verify
+from . import bench, compare, convert, doctor, evaluate, inspect, ops, run, verify
 
 COMMANDS = {
     "convert": convert,
@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": bench,
     "eval": evaluate,
     "compare": compare,
+    "ops": ops,
     "doctor": doctor,
 }
 

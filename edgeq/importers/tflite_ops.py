@@ -8,7 +8,7 @@ does not run. Operators that only move data are in tflite_moves.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.graph import QParams, Tensor
 from ..ir.ops import (
@@ -43,7 +43,8 @@ class Rule:
     handler: Callable[[OpContext], None]
     data: tuple[int, ...] | None = (0,)
     # "int8": in and out, or both float32; "in": only its inputs; "float": float32 only; "any": it
-    # moves data; "bytes": it moves what is no float32; "edge"; "none": only `also`
+    # moves data; "bytes": it moves what is no float32; "edge"; "none": only `also`; "signed": int8
+    # in and out, not uint8
     types: str = "int8"
     also: tuple[str, ...] = ()
     weights: int | None = None  # which of the inputs these are
@@ -60,6 +61,10 @@ def check_types(op: OpContext, rule: Rule) -> None:
     activations there while it runs. Here they are the float32 that they stand for.
     """
     data = range(len(op.record.inputs)) if rule.data is None else rule.data
+    if rule.types == "signed":
+        if any(op.has(i) and op.input_record(i).type == "UINT8" for i in data):
+            raise Refused("of uint8 is not supported, only of int8")
+        rule = replace(rule, types="int8")
     inputs = [op.input_record(i) for i in data if op.has(i)]
     records = list(inputs)
     if rule.types in ("int8", "float", "any", "bytes", "none"):

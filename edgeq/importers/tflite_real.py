@@ -55,11 +55,13 @@ def _l2_normalization(op: OpContext) -> None:
 
 
 RULES: dict[str, Rule] = {
-    "RSQRT": Rule(_named, int16=False),
-    "EXP": Rule(_named, int16=False),
-    "ELU": Rule(_named, int16=False),
-    "GELU": Rule(_gelu, int16=False),
-    "SQUARED_DIFFERENCE": Rule(_squared_difference, (0, 1), also=WHOLE, int16=False),
-    "BATCH_MATMUL": Rule(batch_matmul, (0, 1), int16=False),
-    "L2_NORMALIZATION": Rule(_l2_normalization, int16=False),
+    "RSQRT": Rule(_named, types="signed", int16=False),
+    "EXP": Rule(_named, types="signed", int16=False),
+    "ELU": Rule(_named, types="signed", int16=False),
+    "GELU": Rule(_gelu, types="signed", int16=False),
+    "SQUARED_DIFFERENCE": Rule(
+        _squared_difference, (0, 1), also=WHOLE, types="signed", int16=False
+    ),
+    "BATCH_MATMUL": Rule(batch_matmul, (0, 1), types="signed", int16=False),
+    "L2_NORMALIZATION": Rule(_l2_normalization, types="signed", int16=False),
 }

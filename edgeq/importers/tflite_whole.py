@@ -303,6 +303,8 @@ def _arg_min(op: OpContext) -> None:
     axis = op.axis(axes[0], len(x.shape))
     if op.output_record().type not in WHOLE:
         raise op.wrong(f"output of type {op.output_record().type}")
+    if x.dtype != "int8":
+        raise Refused(f"of {x.dtype} is not supported")
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     op.emit("ARG_MAX", [mirrored(op, x)], Axis(axis), shape)
 
@@ -445,7 +447,8 @@ def _batch_to_space(op: OpContext) -> None:
         op.add("SLICE", [full], [y], Slice(begin, (1,) * len(begin)))
 
 
-def _no_int8_form(op: OpContext) -> None:
+def refuse(op: OpContext) -> None:
+    """Of an operator that no integer kernel is defined for."""
     raise Refused("not supported; TFLite has no int8 form of it")
 
 
@@ -455,17 +458,17 @@ RULES: dict[str, Rule] = {
     "DIV": Rule(arithmetic, (0, 1), types="none", also=WHOLE),
     "FLOOR_DIV": Rule(_binary, (0, 1), types="none", also=WHOLE),
     "FLOOR_MOD": Rule(_binary, (0, 1), types="none", also=WHOLE),
-    "EQUAL": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE, *_MASKS)),
-    "NOT_EQUAL": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE, *_MASKS)),
-    "LESS": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE)),
-    "LESS_EQUAL": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE)),
-    "GREATER": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE)),
-    "GREATER_EQUAL": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE)),
+    "EQUAL": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE, *_MASKS), int16=False),
+    "NOT_EQUAL": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE, *_MASKS), int16=False),
+    "LESS": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE), int16=False),
+    "LESS_EQUAL": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE), int16=False),
+    "GREATER": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE), int16=False),
+    "GREATER_EQUAL": Rule(_compare, (0, 1), types="in", also=("FLOAT32", *WHOLE), int16=False),
     "LOGICAL_AND": Rule(_binary, (0, 1), types="none", also=_MASKS),
     "LOGICAL_OR": Rule(_binary, (0, 1), types="none", also=_MASKS),
     "LOGICAL_NOT": Rule(_logical_not, types="none", also=_MASKS),
     "NEG": Rule(_negate, types="none", also=WHOLE),
-    "ABS": Rule(_abs, also=WHOLE),
+    "ABS": Rule(_abs, types="signed", also=WHOLE, int16=False),
     "SQUARE": Rule(_square, types="none", also=WHOLE),
     "SELECT": Rule(_select, (1, 2), types="bytes"),
     "SELECT_V2": Rule(_select, (1, 2), types="bytes"),
@@ -477,8 +480,8 @@ RULES: dict[str, Rule] = {
     "EMBEDDING_LOOKUP": Rule(_embedding_lookup, (1,), types="bytes"),
     "ONE_HOT": Rule(_one_hot, (2, 3), types="any"),
     "TOPK_V2": Rule(_top_k, types="bytes"),
-    "ARG_MIN": Rule(_arg_min, types="in"),
-    "REDUCE_MIN": Rule(_reduce, also=WHOLE),
+    "ARG_MIN": Rule(_arg_min, types="in", int16=False),
+    "REDUCE_MIN": Rule(_reduce, also=WHOLE, int16=False),
     "REDUCE_PROD": Rule(_reduce, types="none", also=WHOLE),
     "REDUCE_ALL": Rule(_reduce, types="none", also=_MASKS),
     "REDUCE_ANY": Rule(_reduce, types="none", also=_MASKS),
@@ -488,5 +491,5 @@ RULES: dict[str, Rule] = {
     "REVERSE_V2": Rule(_reverse, types="any"),
     "SPACE_TO_BATCH_ND": Rule(_space_to_batch, types="any"),
     "BATCH_TO_SPACE_ND": Rule(_batch_to_space, types="any"),
-    "LOCAL_RESPONSE_NORMALIZATION": Rule(_no_int8_form, types="edge"),
+    "LOCAL_RESPONSE_NORMALIZATION": Rule(refuse, types="edge"),
 }
