@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -54,6 +56,7 @@ def calibrate(
 
     Raises ArgumentError for samples that do not fit, UnsupportedError for what cannot be run.
     """
+    _return_memory()
     from .data import scaling
     from .data.checks import Observer, expected_ranges
     from .passes import run_float_passes
@@ -102,6 +105,17 @@ class _Walk:
             self._observer.add(feed, name)
             yield feed
         self.skipped = list(self._samples.skipped)
+
+
+def _return_memory() -> None:
+    """Makes the C library give large arrays back as soon as they are freed.
+
+    By default glibc learns from the activations that come and go with each sample to keep blocks of
+    up to 32 MB, which cannot be used again once something small lies between them: half of the peak.
+    """
+    m_mmap_threshold, bytes_ = -3, 1 << 16
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(m_mmap_threshold, bytes_)
 
 
 def _check_float(graph: Graph) -> None:

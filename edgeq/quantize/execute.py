@@ -53,6 +53,7 @@ class FloatRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # what is watched leaves it at once
         self._session = onnxruntime.InferenceSession(
             emitter.model(), options, providers=["CPUExecutionProvider"]
         )

@@ -25,7 +25,7 @@ MAX_WINDOW = 2304  # weights of a channel up to which second moments are kept
 MAX_MOMENTS = 16 << 20  # numbers in all second moments together
 WINDOWS = 2048  # of a layer, from all samples together, about
 _RUN = 8  # neighbours in a row that are taken together
-_BATCH = 512
+_BATCH = 96
 
 
 @dataclass
