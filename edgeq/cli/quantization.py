@@ -11,6 +11,7 @@ from pathlib import Path
 from ..converter import Converted, write_file
 from ..errors import ArgumentError
 from ..format.reader import read_program
+from ..format.writer import short_name
 from ..quantize.report import Layer, QuantizationReport
 from ..report.quantization import Costs, as_html, as_json
 from . import text
@@ -51,17 +52,21 @@ def quantization_lines(report: QuantizationReport, width: int) -> list[tuple[str
     cells = [_row(layer) for layer in worst]
     others = text.table([("", *row[1:]) for row in cells], ("", *_HEADERS[1:]), indent="  ")
     room = width - max(map(len, others.splitlines()), default=0)
-    names = text.shortened([layer.name for layer in worst], max(16, room))
+    names = text.shortened([short_name(layer.name) for layer in worst], max(16, room))
     shown = [(name, *row[1:]) for name, row in zip(names, cells)]
     head, *body = text.table(shown, _HEADERS, indent="  ").splitlines()
     lines.append((head[:width], "soft"))
     lines += [(line[:width], "bad" if x.weak else "") for line, x in zip(body, worst)]
-    if rest:
-        lines.append((f"  and {rest} more", "soft"))
+    legend = f"and {rest} more; {_LEGEND}" if rest else _LEGEND
+    lines += [(line, "soft") for line in text.wrapped(legend, width, "  ")]
     return [*lines, *_reasons(worst, width)]
 
 
-_HEADERS = ("layer", "op", "bits", "dB", "own", "typical", "inherited", "outputs", "cause")
+_LEGEND = (
+    "own: its own error, typ: in the median channel, inh: what its inputs bring, out: the outputs "
+    "with this layer alone in integers"
+)
+_HEADERS = ("layer", "op", "bits", "dB", "own", "typ", "inh", "out", "cause")
 
 
 def _row(layer: Layer) -> tuple[str, ...]:
