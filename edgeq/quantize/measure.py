@@ -81,10 +81,13 @@ class Measured:
     @property
     def typical(self) -> float:
         """The median of the channels' dB, of what varies within each; of a CONCATENATION the least
-        of its inputs' dB."""
+        of its inputs' dB. With one value a channel (scores of classes) there are no parts: of all
+        that varies."""
         if self.parts is not None:
             return min(decibels(signal, own) for signal, own, _ in self.parts if signal > 0)
         varying = self.varying
+        if self.tensor.elements <= len(self.signal):
+            return decibels(np.maximum(varying, 0), self.own)
         known = varying > 1e-9 * self.signal
         if not known.any():
             return decibels(self.signal, self.own)
