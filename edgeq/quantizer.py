@@ -110,8 +110,8 @@ class _Walk:
 def _return_memory() -> None:
     """Makes the C library give large arrays back as soon as they are freed.
 
-    By default glibc learns from the activations that come and go with each sample to keep blocks of
-    up to 32 MB, which cannot be used again once something small lies between them: half of the peak.
+    By default glibc learns from the activations that come and go with each sample to keep blocks
+    of up to 32 MB, which are of no use once something small lies between them: half of the peak.
     """
     m_mmap_threshold, bytes_ = -3, 1 << 16
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library

@@ -54,10 +54,12 @@ class FloatRunner:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False  # what is watched leaves it at once
-        self._session = onnxruntime.InferenceSession(
-            emitter.model(), options, providers=["CPUExecutionProvider"]
-        )
         self._fetch = emitter.fetch
+        model = emitter.model()
+        del emitter  # with its copy of the weights
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
         self._names = [name for name, _ in dict.fromkeys(self._fetch)]
 
     def run(
@@ -113,6 +115,7 @@ class Emitter:
         self.fetch = [self._watched(t) for t in watch]
 
     def model(self) -> bytes:
+        """The file; once, as its constants are gone then."""
         h = self._helper
         inputs = [
             self._info(f"input{i}", t.dtype, t.shape) for i, t in enumerate(_sources(self._graph))
@@ -121,7 +124,9 @@ class Emitter:
         proto = h.make_graph(
             self._nodes, "float", inputs, outputs, [i[1] for i in self._initializers.values()]
         )
+        self._initializers.clear()
         model = h.make_model(proto, opset_imports=[h.make_opsetid("", OPSET)], ir_version=8)
+        del proto
         data: bytes = model.SerializeToString()
         return data
 
