@@ -9,7 +9,9 @@ The data are scikit-learn's ``load_digits``: 1797 pictures of 8 x 8 pixels with 
     digits_int8.tflite    the same with int8 in and out, per-channel weights, no float op
     digits_float.onnx     NCHW (1, 1, 8, 8) to (1, 10), opset 17
     digits_int8.onnx      the same with Q/DQ pairs, int8 activations, per-channel weights
-    digits_test.npz       images uint8 (N, 8, 8) with values 0..16, labels uint8 (N,)
+    digits_test.npz       images uint8 (N, 8, 8) with values 0..16, labels uint8 (N,), and as
+                          pictures of 0..255: x uint8 (N, 8, 8, 3)
+    digits_calibration.npz  x, pictures of the training split, to quantize the float networks with
     labels.txt            zero .. nine, one a line
     digit_*.png           8 x 8 grey pictures of test digits, value * 255 / 16
 
@@ -319,16 +321,29 @@ def onnx_predict(file: bytes, x: Floats) -> Floats:
 # Data
 
 
-def write_data(out: Path, test_x: Bytes, test_y: Bytes) -> list[Path]:
-    """Write the test split, the labels and the first test picture of each class in PICTURES."""
-    np.savez_compressed(out / "digits_test.npz", images=test_x, labels=test_y)
+def to_grey(images: Bytes) -> Bytes:
+    """Pixels 0..255 of values 0..16."""
+    return ((images.astype(np.int32) * 255 + 8) // 16).astype(np.uint8)
+
+
+def to_pictures(images: Bytes) -> Bytes:
+    """Red, green, blue (N, 8, 8, 3) of pictures (N, 8, 8) of values 0..16."""
+    return np.repeat(to_grey(images)[..., np.newaxis], 3, axis=3)
+
+
+def write_data(out: Path, train_x: Bytes, test_x: Bytes, test_y: Bytes) -> list[Path]:
+    """Write the test split, pictures to calibrate with, the labels and the first test picture of
+    each class in PICTURES."""
+    np.savez_compressed(
+        out / "digits_test.npz", images=test_x, labels=test_y, x=to_pictures(test_x)
+    )
+    np.savez_compressed(out / "digits_calibration.npz", x=to_pictures(train_x[:CALIBRATION]))
     (out / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), encoding="ascii")
-    written = [out / "digits_test.npz", out / "labels.txt"]
+    written = [out / name for name in ("digits_test.npz", "digits_calibration.npz", "labels.txt")]
     for digit in PICTURES:
         image = test_x[int(np.flatnonzero(test_y == digit)[0])]
-        grey = ((image.astype(np.int32) * 255 + 8) // 16).astype(np.uint8)
         path = out / f"digit_{digit}.png"
-        Image.fromarray(grey).save(path, optimize=True)
+        Image.fromarray(to_grey(image)).save(path, optimize=True)
         written.append(path)
     return written
 
@@ -388,7 +403,7 @@ def main() -> None:
             f"{name:20} {len(file):6,} bytes   accuracy {right}/{len(test_y)} = "
             f"{right / len(test_y):.2%}   largest difference from Keras {difference:.1e}"
         )
-    for path in write_data(out, test_x, test_y):
+    for path in write_data(out, train_x, test_x, test_y):
         print(f"{path.name:20} {path.stat().st_size:6,} bytes")
 
 
