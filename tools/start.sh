@@ -4,6 +4,7 @@
 # From a fresh checkout to a running example, or to the tests, in one command:
 #
 #     sh tools/start.sh example          converts the digits network, runs it, shows predictions
+#     sh tools/start.sh faces            quantizes a float face detector, finds a face in a photo
 #     sh tools/start.sh test [ARGS]      runs the test suite (ARGS go to pytest)
 #
 # Makes a virtual environment in .venv (or $EDGEQ_VENV), installs edgeq from this checkout into it, and
@@ -13,8 +14,8 @@ cd "$(dirname "$0")/.."
 
 what=${1:-help}
 case $what in
-example | test) shift ;;
-*) sed -n '3,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+example | faces | test) shift ;;
+*) sed -n '3,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
 venv=${EDGEQ_VENV:-.venv}
@@ -25,12 +26,18 @@ if [ ! -x "$venv/bin/python" ]; then
         exit 1
     }
 fi
-extra=convert
-[ "$what" = test ] && extra=convert,test
+case $what in
+example) extra=convert ;;
+faces) extra=convert,examples ;;
+test) extra=convert,test ;;
+esac
 echo "installing edgeq[$extra] into $venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check ".[$extra]"
+install() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
+install ".[$extra]"
+[ "$what" = example ] || install --no-deps -r examples/faces/requirements.txt
 
 case $what in
 example) exec "$venv/bin/python" examples/digits/run.py "$@" ;;
+faces) exec "$venv/bin/python" examples/faces/faces.py "$@" ;;
 test) exec "$venv/bin/pytest" "$@" ;;
 esac
