@@ -115,7 +115,8 @@ def convert(
     file carries it, and ``Session.run_image`` and ``eq_preprocess_rgb`` do it. A mapping where
     several inputs take pictures: by the name of the input.
     `progress`: called with what is done now and a fraction in [0, 1].
-    The same source gives the same bytes everywhere.
+    The same quantized source gives the same bytes everywhere. What is decided of a float network
+    hangs on sums of onnxruntime, whose last bits differ with the processor and its threads.
 
     Raises UnsupportedError, which lists everything in the network that cannot be run; FormatError
     for a damaged file or another kind of file; ArgumentError; DependencyError; OSError.
