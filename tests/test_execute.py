@@ -226,3 +226,12 @@ def test_norm(centred: bool) -> None:
     d = data - data.mean((1, 2), keepdims=True) if centred else data
     want = d / np.sqrt((d * d).mean((1, 2), keepdims=True) + 1e-3) * gamma.data + beta.data
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
+
+
+def test_defined() -> None:
+    """A logarithm below zero is what it is at the nearest number above."""
+    x = np.array([-2.0, -1.0, 0.0, 1.0, np.e])
+    np.testing.assert_allclose(Expression.of("log").defined(x), [0, 0, 0, 0, 1], atol=1e-12)
+    inverse = Expression.of("div", 1.0, 0)
+    assert inverse.defined(np.array([-1.0, 0.0, 0.5, 0.0])).tolist() == [-1.0, -1.0, 2.0, 2.0]
+    assert Expression.of("sqrt").defined(x[:2]).tolist() == [0.0, 0.0]

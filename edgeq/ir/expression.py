@@ -99,6 +99,19 @@ class Expression:
                 values.append(np.asarray(FUNCTIONS[s.function][1](*args), np.float64))
         return values[-1]
 
+    def defined(self, x: Array) -> Array:
+        """The same of rising x (n,); where the function is infinite or not a number, what it is at
+        the nearest place where it is one; 0 if there is none."""
+        y = self(x)
+        known = np.flatnonzero(np.isfinite(y))
+        if len(known) == 0:
+            return np.zeros_like(y)
+        places = np.arange(len(y))
+        after = np.searchsorted(known, places).clip(0, len(known) - 1)
+        before = np.maximum(after - 1, 0)
+        nearer = places - known[before] <= known[after] - places
+        return np.asarray(y[np.where(nearer, known[before], known[after])])
+
     def __str__(self) -> str:
         texts = ["x"]
         for s in self.steps:

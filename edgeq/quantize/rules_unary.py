@@ -104,7 +104,8 @@ def _real_function(ctx: Lowering, node: Node) -> None:
     """LOGISTIC and TANH of int16 as the reference has them; by tables of our own otherwise."""
     x, y = node.input(0), node.output
     qx, qy = quantized(x, *BYTE_OR_WORD), quantized(y, *BYTE_OR_WORD)
-    function = node.attrs.expression if node.op == "UNARY" else tables16.FUNCTIONS[node.op]
+    unary = node.op == "UNARY"
+    function = node.attrs.expression.defined if unary else tables16.FUNCTIONS[node.op]
     if x.dtype == "int8":
         ctx.run(node, "LUT16", x, table=tables16.lut16_table(function, qx, qy))
     elif (

@@ -75,20 +75,15 @@ def expression_table(expression: Expression, x: QParams, y: QParams, even: bool 
 
     Where the function is not a number or infinite, the nearest entry that is a number, or 0.
     """
-    real = expression(np.float64(x.scale) * (_X - x.zero_point))
+    steps = _X - x.zero_point
     if even:
-        steps32 = (x.scale * (_X - x.zero_point).astype(np.float32)).astype(np.float64)
-        real = expression(steps32)
-    defined = np.flatnonzero(np.isfinite(real))
-    if len(defined) == 0:
-        return _clamped(np.full(256, y.zero_point, np.int64))
-    nearest = defined[np.abs(_DIFF[:, None] - defined[None, :]).argmin(1)]
-    if even:
+        real = expression.defined((x.scale * steps.astype(np.float32)).astype(np.float64))
         with np.errstate(over="ignore"):
-            steps = np.rint(real[nearest].astype(np.float32) / y.scale)
-        return _clamped(np.clip(steps, -1024, 1024).astype(np.int64) + y.zero_point)
-    steps = np.clip(real[nearest] / np.float64(y.scale), -1024, 1024)
-    return _clamped(round_half_away(steps).astype(np.int64) + y.zero_point)
+            found = np.rint(real.astype(np.float32) / y.scale)
+    else:
+        real = expression.defined(np.float64(x.scale) * steps)
+        found = round_half_away(np.clip(real / np.float64(y.scale), -1024, 1024))
+    return _clamped(np.clip(found, -1024, 1024).astype(np.int64) + y.zero_point)
 
 
 def logistic_table(x: QParams, y: QParams) -> Int8s:
