@@ -25,6 +25,8 @@ _ELEMENT = 8.0  # an element that an op moves costs as much as so many multiplic
 SINGLE = 12  # groups that are tried one by one
 TRIES = {"default": 32, "high": 200}  # choices that are judged while taking back
 _ONLY_8 = ("LOG_SOFTMAX",)
+# Ops that neither read nor write 16 bits.
+_BYTES = frozenset({"BATCH_MATMUL", "LAYER_NORM", "DIV", "REDUCE_MIN", "TOP_K"})
 
 # What a dB is worth where it is missing, and where there are enough; the price of time.
 _FLOOR, _ENOUGH = 20.0, 30.0
@@ -75,7 +77,14 @@ def candidates(
         seen = [t for t in g.tensors if t in statistics.tensors]
         return max((noise(statistics.tensors[t], ranges[g], 8) for t in seen), default=0.0)
 
-    noises = {g: own(g) for g in scheme.groups if g.op not in _ONLY_8}
+    fixed = {
+        scheme.of[t]
+        for node in scheme.graph.nodes
+        if node.op in _BYTES
+        for t in [*node.inputs, *node.outputs]
+        if t is not None and is_float(t)
+    }
+    noises = {g: own(g) for g in scheme.groups if g.op not in _ONLY_8 and g not in fixed}
     return {g: n for g, n in noises.items() if n > _SILENT}
 
 
