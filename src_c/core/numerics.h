@@ -53,7 +53,7 @@ static inline int32_t eq_rshift_round(int32_t x, int n)
     return (x >> n) + (rest > threshold);
 }
 
-/* R31: x * m * 2^(e - 31), m >= 0, e in [-31, 30]. The product cannot saturate. */
+/* R31: x * m * 2^(e - 31), |m| < 2^31, e in [-31, 30]. The product cannot saturate. */
 static inline int32_t eq_requant_r31(int32_t x, int32_t m, int e)
 {
     const int32_t left = eq_shl_wrap(x, e > 0 ? e : 0);
