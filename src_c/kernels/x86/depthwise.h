@@ -89,7 +89,8 @@ static size_t groups_offset(size_t groups)
 }
 
 /* Lines of a group's channels, if all have one. */
-static bool group_lines(const eq_depthwise *d, int32_t path, size_t first, size_t end, line *lines)
+static bool group_lines(const eq_depthwise *d, int32_t path, size_t first, size_t end,
+                        line_fit *lines)
 {
     const size_t taps = d->kernel_h * d->kernel_w;
     int64_t high[GROUP];
@@ -121,7 +122,7 @@ static void pack_channel(const eq_depthwise *d, size_t n, size_t sets, weight *o
 }
 
 static void pack_depthwise_group(const eq_depthwise *d, size_t first, size_t sets,
-                                 const line *lines, uint8_t *packed)
+                                 const line_fit *lines, uint8_t *packed)
 {
     const eq_channel_params *p = &d->params;
     int32_t *constants = (int32_t *)(void *)packed;
@@ -156,7 +157,7 @@ static size_t depthwise_pack(const eq_depthwise *d, void *packed)
         for (size_t g = 0; g < groups; g++) {
             const size_t first = g * GROUP, left = d->channels - first;
             const size_t end = first + (left < GROUP ? left : GROUP);
-            line lines[GROUP];
+            line_fit lines[GROUP];
             const bool found = group_lines(d, header->path, first, end, lines);
             used[g] = (uint8_t)weight_sets(d, first, end);
             used[groups + g] = (uint8_t)(found ? PATH_LINE : header->path);

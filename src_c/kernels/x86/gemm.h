@@ -85,7 +85,7 @@ static int32_t pack_filter(const eq_gemm *g, size_t n, int8_t *out, size_t strid
 
 /* bias' = bias + offset * (what every value of the panel is too large by): then acc is bias' plus
  * the products of panel and weights, minus w_zero * (sum of x - x_zero). */
-static void pack_group(const eq_gemm *g, size_t first, size_t vectors, const line *lines,
+static void pack_group(const eq_gemm *g, size_t first, size_t vectors, const line_fit *lines,
                        uint8_t *packed)
 {
     const eq_channel_params *p = &g->params;
@@ -110,7 +110,7 @@ static void pack_group(const eq_gemm *g, size_t first, size_t vectors, const lin
 }
 
 /* Lines of a group's channels, if all have one. */
-static bool group_lines(const eq_gemm *g, int32_t path, size_t first, size_t count, line *lines)
+static bool group_lines(const eq_gemm *g, int32_t path, size_t first, size_t count, line_fit *lines)
 {
     const size_t taps = g->runs * g->length;
     int64_t high[MAX_VECTORS * LANES];
@@ -150,7 +150,7 @@ static size_t gemm_pack(const eq_gemm *g, void *packed)
         if (packed != NULL) {
             const packed_header *header = packed;
             const size_t left = g->channels - n;
-            line lines[MAX_VECTORS * LANES];
+            line_fit lines[MAX_VECTORS * LANES];
             const bool found = group_lines(g, header->path, n,
                                            left < vectors * LANES ? left : vectors * LANES, lines);
             ((uint8_t *)packed)[sizeof *header + n / LANES] =

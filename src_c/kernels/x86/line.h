@@ -11,10 +11,10 @@
 #include "kernels/kernels.h"
 
 /* The output is float32(acc + shift) * factor + offset, rounded to an integer, clamped. */
-typedef struct line {
+typedef struct line_fit {
     float factor, offset;
     int32_t shift;
-} line;
+} line_fit;
 
 /* Accumulators and outputs that belong to them. */
 typedef struct step_list {
@@ -89,7 +89,7 @@ static inline TARGET double least_offset(const step_list *s, double factor, doub
 }
 
 /* Whether the line gives less than the outputs (below) or not less (else). */
-static inline TARGET bool line_holds(const line *l, const step_list *s, bool below)
+static inline TARGET bool line_holds(const line_fit *l, const step_list *s, bool below)
 {
     const __m256 factor = _mm256_set1_ps(l->factor), offset = _mm256_set1_ps(l->offset);
     const __m256i shift = _mm256_set1_epi32(l->shift);
@@ -108,7 +108,7 @@ enum { LINE_REACH = 1 << 22 }; /* of the shift: accumulators plus it stay far fr
 
 /* A line for channel n, whose accumulators are not above `high`. Only where the activation cuts off
  * all that R31 gives for negative accumulators, where it rounds by another offset. */
-static inline TARGET bool find_line(const eq_channel_params *p, size_t n, int64_t high, line *l)
+static inline TARGET bool find_line(const eq_channel_params *p, size_t n, int64_t high, line_fit *l)
 {
     /* from the middle to the borders of what exact arithmetic would allow */
     static const double places[] = {0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9};
@@ -116,7 +116,7 @@ static inline TARGET bool find_line(const eq_channel_params *p, size_t n, int64_
     const int32_t m = p->multiplier[n * p->step], s = -p->exponent[n * p->step];
     line_steps steps;
 
-    *l = (line){0.0f, (float)p->y_zero, 0};
+    *l = (line_fit){0.0f, (float)p->y_zero, 0};
     if (s < 0 || p->act_min < p->y_zero || p->bound >= 1 << 30)
         return false;
     if (m == 0)

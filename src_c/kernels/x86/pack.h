@@ -114,7 +114,7 @@ static inline int64_t largest_sum(const eq_channel_params *p, size_t n, int64_t 
 
 /* Lines of `count` channels from `first` on, if all of them have one; high[i]: largest_sum. */
 static inline bool find_lines(const eq_channel_params *p, size_t first, size_t count,
-                              const int64_t *high, line *lines)
+                              const int64_t *high, line_fit *lines)
 {
     for (size_t i = 0; i < count; i++)
         if (p->step == 0 && i > 0)
@@ -127,7 +127,7 @@ static inline bool find_lines(const eq_channel_params *p, size_t first, size_t c
 /* Constants of channel n (none behind `channels`: 0), bias given, at lane `at` of a vector. l: its
  * line, or NULL. */
 static inline void pack_constants(const eq_channel_params *p, size_t channels, size_t n,
-                                  int32_t bias, const line *l, size_t lanes, int32_t *at)
+                                  int32_t bias, const line_fit *l, size_t lanes, int32_t *at)
 {
     int32_t factor = 0, half = 0;
     if (n < channels && l != NULL) {
