@@ -24,7 +24,11 @@ EXAMPLES = ROOT / "examples"
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, env=environment
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=EXAMPLES,  # -m would take a package that is not built from the checkout
     )
 
 
