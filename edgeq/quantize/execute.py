@@ -21,6 +21,7 @@ from . import execute_layers
 from .execute_lstm import lstm
 
 OPSET = 17
+THREADS = 2
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # permutations to channels first and back
 _TO_FIRST = {0: 0, 1: 2, 2: 3, 3: 1}  # where an axis lies when channels are first
 
@@ -29,7 +30,7 @@ class FloatRunner:
     """A float graph, ready to run.
 
     `watch`: tensors to return beside the outputs. `constants`: other data for some constants.
-    `threads`: 0 leaves it to onnxruntime.
+    `threads`: as many on every machine, so that sums are the same whatever the number of cores.
     Raises DependencyError without onnx and onnxruntime, UnsupportedError for an op without a rule.
     """
 
@@ -39,7 +40,7 @@ class FloatRunner:
         watch: Iterable[Tensor] = (),
         *,
         constants: Mapping[Tensor, Array] | None = None,
-        threads: int = 0,
+        threads: int = THREADS,
     ) -> None:
         try:
             import onnxruntime
