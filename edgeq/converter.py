@@ -116,7 +116,7 @@ def convert(
     several inputs take pictures: by the name of the input.
     `progress`: called with what is done now and a fraction in [0, 1].
     The same quantized source gives the same bytes everywhere. What is decided of a float network
-    hangs on sums of onnxruntime, whose last bits differ with the processor and its threads.
+    hangs on sums of float32, whose last bits differ with the processor.
 
     Raises UnsupportedError, which lists everything in the network that cannot be run; FormatError
     for a damaged file or another kind of file; ArgumentError; DependencyError; OSError.
