@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import Rng
-from programs import DIGITS, ROOT
+from programs import DIGITS
 
 import edgeq
 from edgeq.data.checks import FEW, Observer, expected_ranges
@@ -431,9 +431,8 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+        [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE
     )
     for _ in range(600):
         if (tmp_path / "begun").exists():
