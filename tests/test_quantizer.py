@@ -8,7 +8,7 @@ import pytest
 
 from edgeq.errors import ArgumentError, UnsupportedError
 from edgeq.ir.graph import Array, Graph, Node, Tensor
-from edgeq.ir.ops import Arithmetic, Axis, Conv2D, DepthwiseConv2D, FullyConnected, NoAttrs, Reduce
+from edgeq.ir.ops import Arithmetic, Conv2D, DepthwiseConv2D, FullyConnected, NoAttrs, Reduce
 from edgeq.quantize import ranges, weights
 from edgeq.quantize.equalize import equalize
 from edgeq.quantize.execute import FloatRunner
@@ -135,18 +135,6 @@ def test_groups() -> None:
     assert scheme.of[soft.output].op == "LOGISTIC"
     assert scheme.of[mean.output] not in (scheme.of[x], scheme.of[soft.output])
     assert scheme.observed() == [x, soft.output, mean.output]
-
-
-def test_concatenations() -> None:
-    """Inputs of one size share a scale; a small one keeps its own."""
-    a, b, c = tensor("a", 1, 4), tensor("b", 1, 4), tensor("c", 1, 4)
-    near = node("CONCATENATION", [a, b], (1, 8), Axis(1))
-    far = node("CONCATENATION", [near.output, c], (1, 12), Axis(1))
-    scheme = Scheme(Graph([near, far], [a, b, c], [far.output]))
-    spans = {a: 1.0, b: 1.5, near.output: 1.5, c: 0.01, far.output: 1.5}
-    scheme.merge_concatenations({scheme.of[t]: (0.0, s) for t, s in spans.items()})
-    assert scheme.of[a] is scheme.of[b] is scheme.of[near.output]
-    assert scheme.of[c] is not scheme.of[far.output]
 
 
 # ---- weights

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..ir.graph import Array, Graph, Node, QParams, Tensor
+from ..ir.graph import Graph, Node, QParams, Tensor
 from ..ir.ops import NoAttrs
 from .observe import LAYERS
 from .ranges import qparams
@@ -171,10 +171,3 @@ def _stored_constant(t: Tensor, q: QParams, dtype: str) -> Tensor:
 def _stored(value: float, q: QParams, dtype: str) -> int:
     low, high = (-32768, 32767) if dtype == "int16" else (-128, 127)
     return int(np.clip(np.round(value / float(q.scale)) + q.zero_point, low, high))
-
-
-def fake_quantize(x: Array, q: QParams, bits: int) -> Array:
-    """The values that x has once it was stored."""
-    low, high = (-32768, 32767) if bits == 16 else (-128, 127)
-    steps = np.clip(np.round(x / np.float64(q.scale)) + q.zero_point, low, high)
-    return np.asarray((steps - q.zero_point) * np.float64(q.scale), np.float32)

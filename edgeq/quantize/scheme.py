@@ -46,7 +46,6 @@ FIXED_RANGES = {
     "LOG_SOFTMAX": (-16.0, 0.0),
     "TANH": (-1.0, 1.0),
 }
-_SPREAD = 2.0  # ranges further apart than this do not share a scale at a CONCATENATION
 
 
 @dataclass
@@ -87,20 +86,6 @@ class Scheme:
         moved = {t for n in self.graph.nodes if n.op in _SAME for t in n.outputs}
         return [t for t in self._parent if t not in moved]
 
-    def merge_concatenations(self, ranges: dict[Group, tuple[float, float]]) -> None:
-        """Ties inputs and output of a CONCATENATION where no input's range is much smaller."""
-        for node in self.graph.nodes:
-            if node.op != "CONCATENATION":
-                continue
-            tensors = [t for t in [*node.inputs, node.output] if t is not None and is_float(t)]
-            if any(self.of[t].op for t in tensors):
-                continue
-            spans = [_span(ranges[self.of[t]]) for t in tensors]
-            if max(spans) <= _SPREAD * min(spans):
-                for t in tensors[1:]:
-                    self._union(tensors[0], t)
-        self._collect()
-
     def _tie(self, node: Node) -> None:
         if node.op not in _SAME and node.op not in _ALL_SAME:
             return
@@ -132,10 +117,6 @@ class Scheme:
 def is_float(t: Tensor) -> bool:
     """Whether the tensor carries data to quantize."""
     return t.dtype == "float32" and not t.is_const
-
-
-def _span(r: tuple[float, float]) -> float:
-    return max(max(r[1], 0.0) - min(r[0], 0.0), 1e-8)
 
 
 def union(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:
